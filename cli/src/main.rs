@@ -1,0 +1,2 @@
+//! The program pilotctl: the head from the command line.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The program pilothouse-firstboot: questions and answers of the first boot.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Who may do what: the OpenID Connect issuer of the head's tokens.

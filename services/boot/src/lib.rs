@@ -1,0 +1,1 @@
+//! What a node boots: boot parameters and iPXE scripts, the BSS API.

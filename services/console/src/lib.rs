@@ -1,0 +1,1 @@
+//! Serial consoles: every line logged, any number of readers.

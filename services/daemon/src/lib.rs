@@ -1,0 +1,1 @@
+//! What every process needs: start, readiness, stop signal, logging, health issues.

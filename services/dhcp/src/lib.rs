@@ -1,0 +1,1 @@
+//! Addresses and boot files: DHCPv4 for known machines, and TFTP.

@@ -1,0 +1,1 @@
+//! The front door: TLS, routing to the services, limits.

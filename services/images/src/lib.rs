@@ -1,0 +1,1 @@
+//! Kernels, initrds and root file systems over HTTP, with ranges.

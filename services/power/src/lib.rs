@@ -1,0 +1,1 @@
+//! Power of nodes through their BMCs.

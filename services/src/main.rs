@@ -1,0 +1,2 @@
+//! The program pilothouse: one name, one service, one process.
+fn main() {}

@@ -1,0 +1,1 @@
+//! HTTP for the services: problem documents, JSON bodies, callers and scopes, the PostgreSQL pool, the Mirror.

@@ -1,0 +1,2 @@
+//! cargo xtask demo, test, up, image: the commands of a developer.
+fn main() {}
