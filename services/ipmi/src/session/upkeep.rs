@@ -1,0 +1,39 @@
+//! Notices a dead BMC within a bounded time, and keeps a living one from ending an idle session (section 6.12.15).
+
+use std::sync::Arc;
+
+use ipmi_rs_core::app::GetDeviceId;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::Repeat;
+use super::link::{End, Link};
+
+/// The part of the time to death after which a silent BMC is asked for a sign of life.
+const ASKED_AFTER: u32 = 3;
+
+/// Runs until the BMC is dead, or the session's other end aborts it.
+pub(super) async fn run(link: Arc<Link>) {
+    let dead_after = link.options().dead_after;
+    loop {
+        let heard = link.heard();
+        sleep_until(heard + dead_after / ASKED_AFTER).await;
+        if link.heard() != heard {
+            continue;
+        }
+        // Any answer is a sign of life, whatever its completion code, and so is any other packet.
+        let death = heard + dead_after;
+        let question = link.ask_within("keep-alive", GetDeviceId.into(), Repeat::WhenSilent, dead_after);
+        if let Ok(Err(error)) = timeout_at(death, question).await {
+            tracing::debug!(address = %link.address(), %error, "the keep-alive was refused");
+        }
+        if link.heard() != heard {
+            continue;
+        }
+        sleep_until(death).await;
+        if link.heard() == heard {
+            let silent = Instant::now() - heard;
+            tracing::debug!(address = %link.address(), ?silent, "the BMC is silent, the session is over");
+            return link.end(End::Dead(silent));
+        }
+    }
+}
