@@ -1,1 +1,24 @@
-//! HTTP for the services: problem documents, JSON bodies, callers and scopes, the PostgreSQL pool, the Mirror.
+//! HTTP for the services: problem documents, JSON bodies, callers and scopes, the PostgreSQL pool, the change feed
+//! and the [`Mirror`](mirror::Mirror) that follows one.
+
+mod caller;
+mod client;
+mod database;
+mod extract;
+pub mod feed;
+mod metrics;
+pub mod mirror;
+mod problem;
+mod seal;
+mod server;
+mod token;
+
+pub use caller::{Caller, Denied, Guard, Peer, scoped};
+pub use client::{Client, ClientError};
+pub use database::{Database, Unavailable};
+pub use extract::{Json, Path, Query};
+pub use metrics::{counter, gauge};
+pub use problem::Problem;
+pub use seal::{SealError, SealKey};
+pub use server::{BODY_MAX, serve, serve_all};
+pub use token::{Claims, TokenError, Verifier};

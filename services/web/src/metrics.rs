@@ -1,0 +1,42 @@
+//! Prometheus metrics of a process (OpenMetrics 1.0).
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+static REGISTRY: OnceLock<Mutex<Registry>> = OnceLock::new();
+
+fn registry() -> &'static Mutex<Registry> {
+    REGISTRY.get_or_init(|| Mutex::new(Registry::with_prefix("pilothouse")))
+}
+
+/// A counter shown as `pilothouse_<name>_total`. Ask once and keep it.
+pub fn counter(name: &'static str, help: &'static str) -> Counter {
+    let counter = Counter::default();
+    registry().lock().unwrap_or_else(PoisonError::into_inner).register(name, help, counter.clone());
+    counter
+}
+
+/// A gauge shown as `pilothouse_<name>`. Ask once and keep it.
+pub fn gauge(name: &'static str, help: &'static str) -> Gauge {
+    let gauge = Gauge::default();
+    registry().lock().unwrap_or_else(PoisonError::into_inner).register(name, help, gauge.clone());
+    gauge
+}
+
+pub(crate) async fn show() -> Response {
+    let mut text = String::new();
+    let encoded = encode(&mut text, &registry().lock().unwrap_or_else(PoisonError::into_inner));
+    match encoded {
+        Ok(()) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => crate::Problem::internal(&error).into_response(),
+    }
+}
