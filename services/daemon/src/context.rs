@@ -49,7 +49,12 @@ pub struct CredentialError {
 }
 
 impl Context {
-    pub(crate) fn new(
+    /// A context put together by hand: by [`run`](crate::run), and by tests that run a service in their process.
+    ///
+    /// # Errors
+    ///
+    /// If a socket cannot be had.
+    pub fn new(
         service: Service,
         paths: Paths,
         document: Document,

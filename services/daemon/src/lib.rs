@@ -9,6 +9,7 @@
 
 mod boot_event;
 mod context;
+mod file;
 mod issue;
 mod listener;
 mod log;
@@ -17,6 +18,7 @@ mod run;
 
 pub use boot_event::BootEvent;
 pub use context::{Context, CredentialError, Paths};
+pub use file::replace_file;
 pub use issue::{Issue, Issues, Severity};
 pub use listener::{Address, Inherited, ListenError};
 pub use run::{Options, Retry, run};

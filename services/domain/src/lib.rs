@@ -12,6 +12,7 @@ pub mod port;
 mod scope;
 mod service;
 mod stage;
+mod unit;
 mod xname;
 
 pub use document::Document;
@@ -21,4 +22,5 @@ pub use nid::Nid;
 pub use scope::{Role, Scope, Scopes, service_scopes};
 pub use service::Service;
 pub use stage::{BootStage, StageResult};
+pub use unit::{Size, Span};
 pub use xname::{Xname, XnameError, XnameKind};
