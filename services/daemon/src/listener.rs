@@ -53,7 +53,8 @@ pub enum ListenError {
 impl FromStr for Address {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let fail = || format!("{text:?} is no address; write unix:/path, tcp:127.0.0.1:8081 or udp:127.0.0.1:67");
+        let fail =
+            || format!("{text:?} is no address; write unix:/path, tcp:127.0.0.1:8081 or udp:127.0.0.1:67");
         match text.split_once(':').ok_or_else(fail)? {
             ("unix", path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             ("tcp", address) => address.parse().map(Self::Tcp).map_err(|_| fail()),
@@ -97,7 +98,8 @@ impl Inherited {
     /// If there is none, or it is of another kind.
     pub fn unix(&self, name: &str) -> Result<tokio::net::UnixListener, ListenError> {
         let listener = std::os::unix::net::UnixListener::from(self.take_one(name)?);
-        let usable = listener.set_nonblocking(true).and_then(|()| tokio::net::UnixListener::from_std(listener));
+        let usable =
+            listener.set_nonblocking(true).and_then(|()| tokio::net::UnixListener::from_std(listener));
         usable.map_err(|source| ListenError::Unusable { name: name.to_owned(), source })
     }
 

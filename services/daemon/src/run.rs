@@ -64,11 +64,13 @@ where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
     log::start(&format!("pilothouse-{}", options.service));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
         let text = std::fs::read_to_string(&options.config)
             .with_context(|| format!("read {}", options.config.display()))?;
-        let document = Document::parse(&text).with_context(|| format!("parse {}", options.config.display()))?;
+        let document =
+            Document::parse(&text).with_context(|| format!("parse {}", options.config.display()))?;
         let name = options.service.name();
         let state = options.state.clone().or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from));
         let paths = Paths {

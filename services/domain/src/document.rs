@@ -336,7 +336,10 @@ impl Document {
     fn check(&self) -> Result<(), (Vec<String>, String)> {
         let at = |path: &[&str]| path.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
         if self.version != VERSION {
-            return Err((at(&["version"]), format!("this head reads version {VERSION} of the document alone")));
+            return Err((
+                at(&["version"]),
+                format!("this head reads version {VERSION} of the document alone"),
+            ));
         }
         if !is_label(&self.cluster.name) {
             return Err((at(&["cluster", "name"]), label_hint(&self.cluster.name)));
@@ -367,7 +370,10 @@ impl Document {
                 return Err((at("name"), format!("the plane {:?} is there twice", plane.name)));
             }
             if let Some(interface) = plane.interface.as_ref().filter(|it| !is_interface(it)) {
-                return Err((at("interface"), format!("{interface:?} is no interface name and no MAC address")));
+                return Err((
+                    at("interface"),
+                    format!("{interface:?} is no interface name and no MAC address"),
+                ));
             }
             if plane.vlan.is_some_and(|it| !(1..=4094).contains(&it)) {
                 return Err((at("vlan"), "a VLAN is 1 to 4094".into()));
@@ -390,15 +396,20 @@ impl Document {
                     return Err((at("pool"), format!("the pool is not in {}", net.trunc())));
                 }
                 if pool.contains(net.addr()) {
-                    return Err((at("pool"), format!("the pool holds the head's own address {}", net.addr())));
+                    return Err((
+                        at("pool"),
+                        format!("the pool holds the head's own address {}", net.addr()),
+                    ));
                 }
             }
             let overlap = self.network.planes[..index].iter().find(|it| {
-                it.address.is_some_and(|other| other.contains(&net.network()) || net.contains(&other.network()))
+                it.address
+                    .is_some_and(|other| other.contains(&net.network()) || net.contains(&other.network()))
                     && it.address.map(|it| it.addr()) != Some(net.addr())
             });
             if let Some(other) = overlap {
-                let hint = format!("{net} overlaps {} of the plane {:?}", other.address.unwrap_or(net), other.name);
+                let hint =
+                    format!("{net} overlaps {} of the plane {:?}", other.address.unwrap_or(net), other.name);
                 return Err((at("address"), hint));
             }
         }
@@ -421,7 +432,8 @@ impl Document {
             }
             if let Some(key) = admin.ssh_keys.iter().find(|it| !is_ssh_key(it)) {
                 let start: String = key.chars().take(24).collect();
-                let hint = format!("{start:?}… is no OpenSSH public key; copy the line of ~/.ssh/id_ed25519.pub");
+                let hint =
+                    format!("{start:?}… is no OpenSSH public key; copy the line of ~/.ssh/id_ed25519.pub");
                 return Err((at("ssh_keys"), hint));
             }
         }
@@ -445,9 +457,11 @@ impl Answer {
             })?,
         };
         let long = secrets.bmc.as_ref().is_some_and(|it| it.password.len() > 20 || it.user.len() > 16);
-        if long || secrets.password_hashes.values().any(|it| !it.starts_with('$') || it.contains([':', '\n'])) {
+        if long || secrets.password_hashes.values().any(|it| !it.starts_with('$') || it.contains([':', '\n']))
+        {
             let (line, column) = locate(text, &["secrets".to_owned()]);
-            let message = "a BMC takes 16 bytes of user and 20 of password; hashes are crypt(5)'s, $y$…".to_owned();
+            let message =
+                "a BMC takes 16 bytes of user and 20 of password; hashes are crypt(5)'s, $y$…".to_owned();
             return Err(DocumentError { line, column, message });
         }
         // The lines stay where they are, so that an error's position is right in the file it came from.
@@ -509,7 +523,10 @@ fn label_hint(text: &str) -> String {
 #[must_use]
 pub fn is_label(text: &str) -> bool {
     let inner = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-';
-    (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+    (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 fn is_zone_word(text: &str) -> bool {

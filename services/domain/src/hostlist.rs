@@ -96,9 +96,9 @@ pub fn fold(names: &[String]) -> String {
     let mut runs: BTreeMap<(&str, usize), Vec<usize>> = BTreeMap::new();
     let mut plain: Vec<String> = Vec::new();
     for name in names {
-        let at = name.rfind(|it: char| !it.is_ascii_digit()).map_or(0, |it| {
-            it + name[it..].chars().next().map_or(1, char::len_utf8)
-        });
+        let at = name
+            .rfind(|it: char| !it.is_ascii_digit())
+            .map_or(0, |it| it + name[it..].chars().next().map_or(1, char::len_utf8));
         match name[at..].parse() {
             Ok(number) if name.len() - at <= 9 => {
                 runs.entry((&name[..at], name.len() - at)).or_default().push(number);
@@ -118,7 +118,11 @@ pub fn fold(names: &[String]) -> String {
             })
             .collect();
         let many = numbers.len() > 1;
-        plain.push(if many { format!("{stem}[{}]", ranges.join(",")) } else { format!("{stem}{}", ranges.concat()) });
+        plain.push(if many {
+            format!("{stem}[{}]", ranges.join(","))
+        } else {
+            format!("{stem}{}", ranges.concat())
+        });
     }
     plain.join(",")
 }

@@ -101,7 +101,9 @@ mod tests {
 
     #[test]
     fn what_is_not_six_pairs_is_refused() {
-        for text in ["", "ec:e7:a7:05:a1", "ec:e7:a7:05:a1:fc:00", "+c:e7:a7:05:a1:fc", "ec:e7:a7:05:a1:f", "ec e7"] {
+        for text in
+            ["", "ec:e7:a7:05:a1", "ec:e7:a7:05:a1:fc:00", "+c:e7:a7:05:a1:fc", "ec:e7:a7:05:a1:f", "ec e7"]
+        {
             assert!(text.parse::<MacAddr>().is_err(), "{text}");
         }
         assert!(MacAddr::parse_bare("ece7a705a1é").is_err());

@@ -227,7 +227,9 @@ mod tests {
 
     #[test]
     fn what_is_in_no_table_is_refused() {
-        for text in ["", "bogus", "x", "x1000c", "1000", "x1000c1s7b1n0q1", "x1.0", "xx1", "x9999999999", "é1"] {
+        for text in
+            ["", "bogus", "x", "x1000c", "1000", "x1000c1s7b1n0q1", "x1.0", "xx1", "x9999999999", "é1"]
+        {
             assert!(text.parse::<Xname>().is_err(), "{text}");
         }
     }
