@@ -1,2 +1,169 @@
-//! The program pilotctl: the head from the command line.
-fn main() {}
+//! The program `pilotctl`: the head from the command line. Called as `get_ca_cert` or `gen_access_token` it is that
+//! command of the OpenCHAMI bootcamp.
+
+mod boot;
+mod bmc;
+mod console;
+mod error;
+mod nodes;
+mod output;
+mod power;
+mod status;
+mod token;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use domain::Service;
+use web::Client;
+
+use crate::error::Failure;
+use crate::output::Format;
+
+/// Runs a cluster's head node: nodes, power, consoles, boot scripts, logs.
+#[derive(Debug, Parser)]
+#[command(name = "pilotctl", version, after_help = "Examples:
+  pilotctl nodes import nodes.yaml          what the cluster consists of
+  pilotctl power on 'nid[001-009]'
+  pilotctl console nid001                   &. leaves
+  pilotctl status
+
+Exit status: 0 all well, 1 failed, 2 usage, 3 some nodes failed, 4 refused, 5 unreachable.")]
+struct Arguments {
+    /// How to print
+    #[arg(long, short, global = true, value_enum, default_value_t)]
+    output: Format,
+    /// The folder of the services' sockets
+    #[arg(long, global = true, env = "PILOTHOUSE_RUN", default_value = "/run/pilothouse", hide = true)]
+    run: PathBuf,
+    /// The configuration document
+    #[arg(long, global = true, env = "PILOTHOUSE_CONFIG", default_value = "/etc/pilothouse/pilothouse.toml",
+          hide = true)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What runs, and how well
+    Status,
+    /// The nodes of the cluster
+    #[command(subcommand)]
+    Nodes(nodes::Command),
+    /// Power of nodes
+    #[command(subcommand)]
+    Power(power::Command),
+    /// The accounts of management controllers
+    #[command(subcommand)]
+    Bmc(bmc::Command),
+    /// Attach to a node's serial console
+    Console(console::Arguments),
+    /// What a service writes to the journal
+    Logs(status::LogArguments),
+    /// What nodes boot
+    #[command(subcommand)]
+    Boot(boot::Command),
+    /// Print an access token for the APIs
+    Token(token::Arguments),
+    /// Print the root certificate of the cluster
+    CaCert,
+    /// Print the completions of a shell
+    Completions {
+        /// bash, zsh, fish …
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What every command needs.
+struct Head {
+    run: PathBuf,
+    config: PathBuf,
+    format: Format,
+}
+
+impl Head {
+    fn socket(&self, service: Service) -> PathBuf {
+        self.run.join(format!("{service}.sock"))
+    }
+
+    fn client(&self, service: Service) -> Client {
+        Client::unix(self.socket(service))
+    }
+
+    fn document(&self) -> Result<domain::Document, Failure> {
+        let text = std::fs::read_to_string(&self.config)
+            .map_err(|it| Failure::failed(format!("cannot read {}: {it}", self.config.display())))?;
+        domain::Document::parse(&text).map_err(|it| Failure::failed(format!("{}: {it}", self.config.display())))
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse_from(called_as(std::env::args_os().collect()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(arguments)),
+        Err(error) => Err(Failure::failed(format!("cannot start: {error}"))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("pilotctl: {}", failure.message);
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// The names of the bootcamp stand for commands.
+fn called_as(mut arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
+    let name = arguments.first().map(Path::new).and_then(Path::file_name);
+    let command = match name.and_then(|it| it.to_str()) {
+        Some("get_ca_cert") => "ca-cert",
+        Some("gen_access_token") => "token",
+        _ => return arguments,
+    };
+    arguments[0] = "pilotctl".into();
+    arguments.insert(1, command.into());
+    arguments
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let head = Head { run: arguments.run, config: arguments.config, format: arguments.output };
+    match arguments.command {
+        Command::Status => status::show(&head).await,
+        Command::Nodes(command) => nodes::run(&head, command).await,
+        Command::Power(command) => power::run(&head, command).await,
+        Command::Bmc(command) => bmc::run(&head, command).await,
+        Command::Console(arguments) => console::run(&head, arguments).await,
+        Command::Logs(arguments) => status::logs(&arguments),
+        Command::Boot(command) => boot::run(&head, command).await,
+        Command::Token(arguments) => token::run(&head, &arguments).await,
+        Command::CaCert => token::root_certificate(&head).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "pilotctl", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::{Arguments, called_as};
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_names_of_the_bootcamp_are_commands() {
+        let words = called_as(vec!["/usr/bin/gen_access_token".into(), "--seconds".into(), "60".into()]);
+        assert_eq!(words, ["pilotctl", "token", "--seconds", "60"]);
+        assert_eq!(called_as(vec!["pilotctl".into(), "status".into()]), ["pilotctl", "status"]);
+    }
+}

@@ -1,2 +1,74 @@
-//! The program pilothouse: one name, one service, one process.
-fn main() {}
+//! The program `pilothouse`: one name, one service, one process. Isolation comes from the unit that starts it.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use daemon::{Address, Options};
+use domain::{Document, Service};
+
+/// Runs one service of the head.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = "Examples:
+  pilothouse boot                                  as pilothouse-boot.service starts it
+  pilothouse dhcp --check                          checks [dhcp] of the document and ends
+  pilothouse boot --config demo.toml --run /tmp/run --state /tmp/state --listen http=unix:/tmp/run/boot.sock")]
+struct Arguments {
+    /// inventory, boot, cloud-init, images, dhcp, auth, ca, gateway, power or console
+    service: Service,
+    /// The configuration document
+    #[arg(long, default_value = "/etc/pilothouse/pilothouse.toml")]
+    config: PathBuf,
+    /// The folder of the services' sockets
+    #[arg(long, default_value = "/run/pilothouse")]
+    run: PathBuf,
+    /// The service's durable folder [default: $STATE_DIRECTORY, else /var/lib/pilothouse/<service>]
+    #[arg(long)]
+    state: Option<PathBuf>,
+    /// A socket to bind, NAME=unix:/PATH, NAME=tcp:ADDRESS:PORT or NAME=udp:ADDRESS:PORT; may be repeated
+    #[arg(long, value_parser = listen)]
+    listen: Vec<(String, Address)>,
+    /// Check the service's part of the document and end
+    #[arg(long)]
+    check: bool,
+}
+
+fn listen(text: &str) -> Result<(String, Address), String> {
+    let (name, address) = text.split_once('=').ok_or("write NAME=unix:/PATH")?;
+    Ok((name.to_owned(), address.parse()?))
+}
+
+fn main() -> anyhow::Result<()> {
+    let Arguments { service, config, run, state, listen, check } = Arguments::parse();
+    if check {
+        let text = std::fs::read_to_string(&config)?;
+        return check_document(service, &Document::parse(&text)?);
+    }
+    let options = Options { service, config, run, state, listen };
+    match service {
+        Service::Inventory => daemon::run(options, inventory::serve),
+        Service::Boot => daemon::run(options, boot::serve),
+        Service::CloudInit => daemon::run(options, cloud_init::serve),
+        Service::Images => daemon::run(options, images::serve),
+        Service::Dhcp => daemon::run(options, dhcp::serve),
+        Service::Auth => daemon::run(options, auth::serve),
+        Service::Ca => daemon::run(options, ca::serve),
+        Service::Gateway => daemon::run(options, gateway::serve),
+        Service::Power => daemon::run(options, power::serve),
+        Service::Console => daemon::run(options, console::serve),
+    }
+}
+
+fn check_document(service: Service, document: &Document) -> anyhow::Result<()> {
+    match service {
+        Service::Inventory => inventory::check(document),
+        Service::Boot => boot::check(document),
+        Service::CloudInit => cloud_init::check(document),
+        Service::Images => images::check(document),
+        Service::Dhcp => dhcp::check(document),
+        Service::Auth => auth::check(document),
+        Service::Ca => ca::check(document),
+        Service::Gateway => gateway::check(document),
+        Service::Power => power::check(document),
+        Service::Console => console::check(document),
+    }
+}

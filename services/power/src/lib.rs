@@ -1,1 +1,51 @@
-//! Power of nodes through their BMCs.
+//! Power of nodes through their BMCs: status, on, off, cycle, reset, soft shut-down, boot device.
+//!
+//! | what | where |
+//! | --- | --- |
+//! | callers | pilotctl, console (`&R`), boot |
+//! | socket | `/run/pilothouse/power.sock` |
+//! | tables | none: nodes and BMCs come from the Mirror of inventory, secrets by its `client.rs` |
+//! | specification | IPMI 2.0 section 28 by the library `ipmi` |
+
+mod api;
+mod bmc;
+pub mod client;
+mod config;
+mod model;
+
+use anyhow::Context as _;
+use daemon::Context;
+use domain::inventory::Inventory;
+use domain::{Document, Service};
+use web::Client;
+use web::mirror::Mirror;
+
+pub use crate::bmc::{Bmcs, OpenError};
+use crate::config::Config;
+
+/// Checks `[power]` of the document.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn check(document: &Document) -> anyhow::Result<()> {
+    Config::parse(document).map(drop)
+}
+
+/// Runs the service until the context's stop.
+///
+/// # Errors
+///
+/// What keeps it from starting.
+pub async fn serve(context: Context) -> anyhow::Result<()> {
+    let config = Config::parse(&context.document)?;
+    let mirror = Mirror::<Inventory>::load(&context.paths.state, "inventory").context("load the last good copy")?;
+    let inventory = Client::unix(context.socket_of(Service::Inventory));
+    let bmcs = Bmcs::new(inventory.clone());
+    let pattern = context.document.cluster.node_name.clone();
+    let router = api::router(mirror.clone(), bmcs, config, pattern);
+    context.ready("power commands are taken")?;
+    let follow = mirror.follow_socket(inventory, context.stop.clone());
+    let (served, ()) = tokio::join!(web::serve(&context, router), follow);
+    served
+}

@@ -1,0 +1,198 @@
+//! `pilotctl nodes`.
+
+mod defaults;
+
+use std::path::PathBuf;
+
+use axum::body::Body;
+use axum::http::Method;
+use clap::Subcommand;
+use domain::Service;
+use http_body_util::BodyExt;
+use serde_json::{Map, Value, json};
+
+use crate::Head;
+use crate::error::Failure;
+use crate::output::{Format, print, progress, text};
+
+/// The nodes of the cluster.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  pilotctl nodes import nodes.yaml --dry-run
+  pilotctl nodes list
+  pilotctl nodes list --unknown              who asked for an address and is in no inventory
+  pilotctl nodes set nid003 --name login1")]
+pub(crate) enum Command {
+    /// Take nodes from a nodes.yaml; importing twice changes nothing
+    Import {
+        /// The file; - reads standard input
+        file: PathBuf,
+        /// Show the difference and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Leave boot parameters and cloud-init of the groups as they are
+        #[arg(long)]
+        inventory_only: bool,
+    },
+    /// Every node
+    List {
+        /// Machines that asked for an address and are in no inventory
+        #[arg(long)]
+        unknown: bool,
+    },
+    /// Everything that is known of one node
+    Show {
+        /// A name or an xname
+        node: String,
+    },
+    /// Change a node
+    Set {
+        /// A name or an xname
+        node: String,
+        /// Its new name
+        #[arg(long)]
+        name: Option<String>,
+        /// Its new number
+        #[arg(long)]
+        nid: Option<i64>,
+        /// Whether it takes part
+        #[arg(long)]
+        enabled: Option<bool>,
+    },
+    /// Take nodes out of the inventory
+    Remove {
+        /// Names, xnames or lists such as 'nid[001-009]'
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+}
+
+pub(crate) async fn run(head: &Head, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Import { file, dry_run, inventory_only } => import(head, &file, dry_run, inventory_only).await,
+        Command::List { unknown: true } => list_unknown(head).await,
+        Command::List { unknown: false } => list(head).await,
+        Command::Show { node } => {
+            let found: Value = head.client(Service::Inventory).get(&format!("/pilothouse/v1/nodes/{node}")).await?;
+            println!("{found:#}");
+            Ok(())
+        }
+        Command::Set { node, name, nid, enabled } => {
+            let members = [("name", json!(name)), ("nid", json!(nid)), ("enabled", json!(enabled))];
+            let body: Map<String, Value> =
+                members.into_iter().filter(|it| !it.1.is_null()).map(|it| (it.0.to_owned(), it.1)).collect();
+            if body.is_empty() {
+                return Err(Failure::usage("say what to set: --name, --nid or --enabled"));
+            }
+            let path = format!("/pilothouse/v1/nodes/{node}");
+            head.client(Service::Inventory).text(Method::PATCH, &path, Some(&body)).await?;
+            Ok(())
+        }
+        Command::Remove { nodes } => remove(head, &nodes).await,
+    }
+}
+
+async fn import(head: &Head, file: &PathBuf, dry_run: bool, inventory_only: bool) -> Result<(), Failure> {
+    let shown = file.display();
+    let yaml = if file.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(file)
+    };
+    let yaml = yaml.map_err(|it| Failure::failed(format!("cannot read {shown}: {it}")))?;
+    let bar = progress(format!("importing {shown}"));
+    let path = format!("/pilothouse/v1/nodes?dry_run={dry_run}");
+    let answer = head.client(Service::Inventory).send(Method::PUT, &path, Body::from(yaml)).await?;
+    let status = answer.status();
+    let body = answer.into_body().collect().await.map_err(|it| Failure::failed(it.to_string()))?.to_bytes();
+    let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if !status.is_success() {
+        bar.finish_and_clear();
+        let mut message = format!("{shown}: {}", value["detail"].as_str().unwrap_or("the import was refused"));
+        for error in value["errors"].as_array().into_iter().flatten() {
+            message.push_str(&format!("\n  {}", text(error, "detail")));
+        }
+        let refused = status.as_u16() == 401 || status.as_u16() == 403;
+        return Err(if refused { Failure::refused(message) } else { Failure::failed(message) });
+    }
+    let notes = if dry_run || inventory_only {
+        Vec::new()
+    } else {
+        bar.set_message("boot parameters and cloud-init of the groups");
+        defaults::apply(head).await?
+    };
+    bar.finish_and_clear();
+    if head.format == Format::Json {
+        println!("{value:#}");
+        return Ok(());
+    }
+    let word = if dry_run { "would be " } else { "" };
+    for node in value["added"].as_array().into_iter().flatten() {
+        println!("{word}added    {}", node.as_str().unwrap_or("?"));
+    }
+    for node in value["changed"].as_array().into_iter().flatten() {
+        for field in node["fields"].as_array().into_iter().flatten() {
+            let (from, to) = (text(field, "from"), text(field, "to"));
+            println!("{word}changed  {} {}: {from} -> {to}", text(node, "xname"), text(field, "field"));
+        }
+    }
+    println!("{} unchanged", text(&value, "unchanged"));
+    for note in notes {
+        println!("{note}");
+    }
+    Ok(())
+}
+
+async fn list(head: &Head) -> Result<(), Failure> {
+    let list: Value = head.client(Service::Inventory).get("/pilothouse/v1/nodes").await?;
+    let rows: Vec<_> = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|node| {
+            let first = &node["interfaces"][0];
+            vec![
+                text(node, "name"),
+                text(node, "xname"),
+                text(node, "nid"),
+                text(node, "groups"),
+                text(first, "mac"),
+                text(first, "ips"),
+                text(&node["bmc"], "address"),
+                text(node, "state"),
+            ]
+        })
+        .collect();
+    print(head.format, &list, &["NAME", "XNAME", "NID", "GROUPS", "MAC", "ADDRESS", "BMC", "STATE"], &rows);
+    Ok(())
+}
+
+async fn list_unknown(head: &Head) -> Result<(), Failure> {
+    let list: Value = head.client(Service::Dhcp).get("/pilothouse/v1/unknown").await?;
+    let members = ["mac", "plane", "ip", "vendor_class", "count", "first_seen", "last_seen"];
+    let rows: Vec<_> =
+        list.as_array().into_iter().flatten().map(|it| members.map(|member| text(it, member)).to_vec()).collect();
+    print(head.format, &list, &["MAC", "PLANE", "ADDRESS", "VENDOR", "COUNT", "FIRST SEEN", "LAST SEEN"], &rows);
+    Ok(())
+}
+
+async fn remove(head: &Head, lists: &[String]) -> Result<(), Failure> {
+    let client = head.client(Service::Inventory);
+    let mut failed = 0;
+    let nodes = crate::power::expand(lists)?;
+    for node in &nodes {
+        let path = format!("/pilothouse/v1/nodes/{node}");
+        match client.text(Method::DELETE, &path, None::<&()>).await {
+            Ok(_) => println!("removed {node}"),
+            Err(web::ClientError::Status { detail, .. }) => {
+                failed += 1;
+                eprintln!("pilotctl: {node}: {detail}");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match failed {
+        0 => Ok(()),
+        _ => Err(Failure::some_nodes(format!("{failed} of {} nodes were not removed", nodes.len()))),
+    }
+}

@@ -1,0 +1,90 @@
+//! `pilotctl power`.
+
+use clap::Subcommand;
+use domain::Service;
+use power::client::{Action, Boot, Request};
+
+use crate::error::Failure;
+use crate::output::{print, progress};
+use crate::{Head, output::Format};
+
+/// Switches nodes on and off.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  pilotctl power status 'nid[001-009]'
+  pilotctl power on nid001 nid007 --boot pxe
+  pilotctl power cycle x1000c1s7b1n0 --output json")]
+pub(crate) enum Command {
+    /// Whether nodes are on
+    Status(Nodes),
+    /// Switch on
+    On(Switch),
+    /// Switch off at once
+    Off(Nodes),
+    /// Off and on again; a node that is off is switched on
+    Cycle(Switch),
+    /// Reset without switching power
+    Reset(Switch),
+    /// Ask the operating system to shut down
+    Soft(Nodes),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Nodes {
+    /// Names, xnames or lists such as 'nid[001-009]'
+    #[arg(required = true)]
+    nodes: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Switch {
+    #[command(flatten)]
+    nodes: Nodes,
+    /// Boot from there, this time alone
+    #[arg(long, value_parser = boot_device)]
+    boot: Option<Boot>,
+}
+
+fn boot_device(text: &str) -> Result<Boot, String> {
+    serde_json::from_value(text.into()).map_err(|_| "write pxe, disk, cdrom or bios".to_owned())
+}
+
+/// The nodes that lists stand for.
+pub(crate) fn expand(lists: &[String]) -> Result<Vec<String>, Failure> {
+    let names = domain::expand(&lists.join(",")).map_err(|it| Failure::usage(it.to_string()))?;
+    if names.is_empty() { Err(Failure::usage("name at least one node")) } else { Ok(names) }
+}
+
+pub(crate) async fn run(head: &Head, command: Command) -> Result<(), Failure> {
+    let (nodes, action, boot) = match command {
+        Command::Status(nodes) => (nodes, None, None),
+        Command::On(it) => (it.nodes, Some(Action::On), it.boot),
+        Command::Off(nodes) => (nodes, Some(Action::Off), None),
+        Command::Cycle(it) => (it.nodes, Some(Action::Cycle), it.boot),
+        Command::Reset(it) => (it.nodes, Some(Action::Reset), it.boot),
+        Command::Soft(nodes) => (nodes, Some(Action::Soft), None),
+    };
+    let nodes = expand(&nodes.nodes)?;
+    let verb = action.map_or("status", Action::name);
+    let bar = progress(format!("power {verb} of {} nodes", nodes.len()));
+    let asked = power::client::power(&head.client(Service::Power), &Request { nodes, action, boot }).await;
+    bar.finish_and_clear();
+    let outcomes = asked?;
+    let failed = outcomes.iter().filter(|it| !it.ok).count();
+    let value = serde_json::json!({ "results": outcomes });
+    let word = |it: &power::client::Outcome| match it.state {
+        Some(power::client::State::On) => "on",
+        Some(power::client::State::Off) => "off",
+        None => "unknown",
+    };
+    let rows: Vec<_> = outcomes
+        .iter()
+        .map(|it| vec![it.node.clone(), word(it).to_owned(), it.error.clone().unwrap_or_default()])
+        .collect();
+    print(head.format, &value, &["NODE", "POWER", "ERROR"], &rows);
+    match failed {
+        0 => Ok(()),
+        _ if head.format == Format::Json => Err(Failure::some_nodes("")),
+        _ => Err(Failure::some_nodes(format!("{failed} of {} nodes failed", outcomes.len()))),
+    }
+}

@@ -1,0 +1,139 @@
+//! Sessions with BMCs: which address, which account, what to do when it changed.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::Xname;
+use domain::inventory::Endpoint;
+use inventory::client::Credential;
+use ipmi::{CipherSuite, Session, SessionOptions, Target};
+use web::{Client, ClientError};
+
+/// The port of IPMI over LAN (IPMI 2.0 section 13.1.2).
+const PORT: u16 = 623;
+/// How long one step of a session may take, retransmissions included.
+const STEP_MAX: Duration = Duration::from_secs(5);
+
+/// Opens sessions; keeps the accounts in memory until they change or are refused.
+#[derive(Clone)]
+pub struct Bmcs {
+    inventory: Client,
+    known: Arc<Mutex<HashMap<Xname, (i64, Credential)>>>,
+}
+
+/// Why no session could be opened; each says what to check.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The inventory has no address.
+    #[error("BMC {0} has no address; import nodes.yaml with its bmc_ip")]
+    NoAddress(Xname),
+    /// The name does not resolve.
+    #[error("BMC {bmc}: the name {host} does not resolve; give the BMC an IP address in the inventory")]
+    NoName {
+        /// The BMC.
+        bmc: Xname,
+        /// Its name.
+        host: String,
+    },
+    /// It is to be spoken to in a protocol that is not IPMI.
+    #[error("BMC {bmc} is set to {protocol}; this release speaks ipmi")]
+    Protocol {
+        /// The BMC.
+        bmc: Xname,
+        /// As set.
+        protocol: String,
+    },
+    /// There is no account for it.
+    #[error("BMC {bmc}: no account is known; set one with `pilotctl bmc set`")]
+    NoCredential {
+        /// The BMC.
+        bmc: Xname,
+        /// What the inventory says.
+        #[source]
+        source: ClientError,
+    },
+    /// The BMC refuses, or does not answer.
+    #[error("BMC {bmc} at {address}: {source}")]
+    Ipmi {
+        /// The BMC.
+        bmc: Xname,
+        /// Where it was asked.
+        address: SocketAddr,
+        /// The step and what to check.
+        source: ipmi::Error,
+    },
+}
+
+impl Bmcs {
+    /// Sessions for accounts that this inventory knows.
+    #[must_use]
+    pub fn new(inventory: Client) -> Self {
+        Self { inventory, known: Arc::default() }
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`].
+    pub async fn open(&self, endpoint: &Endpoint) -> Result<Session, OpenError> {
+        let bmc = &endpoint.id;
+        if !matches!(endpoint.protocol.as_str(), "ipmi" | "auto") {
+            return Err(OpenError::Protocol { bmc: bmc.clone(), protocol: endpoint.protocol.clone() });
+        }
+        let address = resolve(endpoint).await?;
+        let fresh = self.credential(endpoint, false).await?;
+        let failed = |source| OpenError::Ipmi { bmc: bmc.clone(), address, source };
+        match Session::open(&target(endpoint, address, &fresh), options()).await {
+            // Someone may have changed the password without the feed having told us yet.
+            Err(ipmi::Error::Auth { .. }) => {
+                let anew = self.credential(endpoint, true).await?;
+                Session::open(&target(endpoint, address, &anew), options()).await.map_err(failed)
+            }
+            other => other.map_err(failed),
+        }
+    }
+
+    async fn credential(&self, endpoint: &Endpoint, anew: bool) -> Result<Credential, OpenError> {
+        let bmc = &endpoint.id;
+        let version = endpoint.credential_version;
+        let kept = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.get(bmc).filter(|it| it.0 == version && !anew).map(|it| it.1.clone())
+        };
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        let asked = inventory::client::credential(&self.inventory, bmc).await;
+        let asked = asked.map_err(|source| OpenError::NoCredential { bmc: bmc.clone(), source })?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(bmc.clone(), (version, asked.clone()));
+        Ok(asked)
+    }
+}
+
+fn options() -> SessionOptions {
+    SessionOptions { deadline: STEP_MAX, ..SessionOptions::default() }
+}
+
+fn target(endpoint: &Endpoint, address: SocketAddr, account: &Credential) -> Target {
+    let mut target = Target::new(address, account.user.clone(), account.password.as_str());
+    target.kg = account.kg.as_ref().map(|it| zeroize::Zeroizing::new(it.as_bytes().to_vec()));
+    if let Some(suites) = &endpoint.cipher_suites {
+        let known = [CipherSuite::Seventeen, CipherSuite::Three];
+        let named = suites.iter().filter_map(|id| known.into_iter().find(|it| it.id() == *id));
+        target.cipher_suites = named.collect();
+    }
+    target
+}
+
+async fn resolve(endpoint: &Endpoint) -> Result<SocketAddr, OpenError> {
+    let bmc = &endpoint.id;
+    let host = endpoint.address.as_deref().ok_or_else(|| OpenError::NoAddress(bmc.clone()))?;
+    let port = endpoint.port.unwrap_or(PORT);
+    let none = || OpenError::NoName { bmc: bmc.clone(), host: host.to_owned() };
+    let mut found = tokio::net::lookup_host((host, port)).await.map_err(|_| none())?;
+    found.next().ok_or_else(none)
+}

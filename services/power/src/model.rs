@@ -1,0 +1,123 @@
+//! What a power command means for a node in a given state. Pure.
+
+use ipmi::boot::BootDevice;
+use ipmi::chassis::PowerAction;
+use serde::{Deserialize, Serialize};
+
+/// What may be asked of nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Power on.
+    On,
+    /// Power off at once.
+    Off,
+    /// Off and on again; a node that is off is switched on.
+    Cycle,
+    /// Reset without switching power; a node that is off is refused.
+    Reset,
+    /// Ask the operating system to shut down.
+    Soft,
+}
+
+/// Where to boot from next time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Boot {
+    /// The network.
+    Pxe,
+    /// The disk.
+    Disk,
+    /// The optical drive.
+    Cdrom,
+    /// The firmware's set-up.
+    Bios,
+}
+
+/// A node's power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// What to send, and which state shows that it was done; None: there is nothing to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) send: Option<PowerAction>,
+    pub(crate) until: Option<State>,
+}
+
+impl Action {
+    /// The word of the API and of messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Cycle => "cycle",
+            Self::Reset => "reset",
+            Self::Soft => "soft",
+        }
+    }
+
+    /// Whether a boot begins with it.
+    #[must_use]
+    pub(crate) fn boots(self) -> bool {
+        matches!(self, Self::On | Self::Cycle | Self::Reset)
+    }
+
+    /// What to do with a node in this state.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be done, with the next step.
+    pub(crate) fn plan(self, now: State) -> Result<Plan, &'static str> {
+        let plan = |send, until| Ok(Plan { send, until });
+        match (self, now) {
+            (Self::On, State::On) => plan(None, None),
+            (Self::On | Self::Cycle, State::Off) => plan(Some(PowerAction::On), Some(State::On)),
+            (Self::Off | Self::Soft, State::Off) => plan(None, None),
+            (Self::Off, State::On) => plan(Some(PowerAction::Off), Some(State::Off)),
+            (Self::Cycle, State::On) => plan(Some(PowerAction::Cycle), None),
+            (Self::Reset, State::On) => plan(Some(PowerAction::Reset), None),
+            (Self::Reset, State::Off) => Err("the node is off; a reset needs it on, use `power on`"),
+            // The operating system takes its time; whoever asks sees the state by `power status`.
+            (Self::Soft, State::On) => plan(Some(PowerAction::Soft), None),
+        }
+    }
+}
+
+impl From<Boot> for BootDevice {
+    fn from(boot: Boot) -> Self {
+        match boot {
+            Boot::Pxe => Self::Pxe,
+            Boot::Disk => Self::Disk,
+            Boot::Cdrom => Self::Cdrom,
+            Boot::Bios => Self::Bios,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Action, Plan, PowerAction, State};
+
+    #[test]
+    fn a_node_that_is_where_it_should_be_is_left_alone() {
+        let nothing = Ok(Plan { send: None, until: None });
+        assert_eq!(Action::On.plan(State::On), nothing);
+        assert_eq!(Action::Off.plan(State::Off), nothing);
+        assert_eq!(Action::Soft.plan(State::Off), nothing);
+    }
+
+    #[test]
+    fn a_cycle_of_a_node_that_is_off_switches_it_on() {
+        let on = Ok(Plan { send: Some(PowerAction::On), until: Some(State::On) });
+        assert_eq!(Action::Cycle.plan(State::Off), on);
+        assert!(Action::Reset.plan(State::Off).is_err());
+    }
+}
