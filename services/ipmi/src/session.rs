@@ -1,6 +1,7 @@
 //! A session: opened by the handshake, used by any number of tasks, closed by hand or with its last handle.
 
 use std::any::type_name;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,7 +26,7 @@ pub(crate) const CLOSE_SESSION: u8 = 0x3c;
 const CLOSE_WAIT: Duration = Duration::from_millis(1500);
 
 /// A session with a BMC. Clones are handles of the same one; the last to be dropped closes it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Session {
     link: Arc<Link>,
     tasks: Arc<Tasks>,
@@ -74,6 +75,10 @@ impl Session {
         let message = Message::new_request(NetFn::App, SET_PRIVILEGE, vec![privilege.into()]);
         let step = "set session privilege level";
         match self.link.ask(step, message, Repeat::WhenSilent).await {
+            // Some BMCs grant less without calling it an error.
+            Ok(granted) if granted.first().is_some_and(|level| level & 0x0f < privilege.into()) => {
+                Err(Error::Auth { step, reason: crate::AuthFailure::Privilege })
+            }
             Ok(_) => Ok(()),
             Err(error) if matches!(error.completion(), Some(0x80 | 0x81)) => {
                 Err(Error::Auth { step, reason: crate::AuthFailure::Privilege })
@@ -182,8 +187,14 @@ impl Session {
     }
 }
 
+/// Names the session without its keys.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.link.fmt(f)
+    }
+}
+
 /// The session's tasks, ended with its last handle.
-#[derive(Debug)]
 struct Tasks {
     set: Mutex<JoinSet<()>>,
     link: Arc<Link>,

@@ -66,6 +66,15 @@ pub struct BootOverride {
     pub efi: bool,
 }
 
+/// What a BMC holds about the next boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BootFlags {
+    /// Whether it takes effect: not after its boot or its time are over. Some BMCs never say so.
+    pub valid: bool,
+    /// The boot device.
+    pub boot: BootOverride,
+}
+
 impl Session {
     /// Sets the boot device. A BMC forgets one for the next boot alone after 60 s, unless power is
     /// switched on or the system reset by then.
@@ -83,12 +92,12 @@ impl Session {
         flags.and(done)
     }
 
-    /// Reads the boot device back; `None` if none is asked for, or no longer.
+    /// Reads the boot device back.
     ///
     /// # Errors
     ///
     /// As for [`Session::request`].
-    pub async fn boot_device(&self) -> Result<Option<BootOverride>, Error> {
+    pub async fn boot_device(&self) -> Result<BootFlags, Error> {
         self.ask("get boot device", GetBootFlags, Repeat::WhenSilent).await
     }
 
@@ -123,10 +132,10 @@ struct GetBootFlags;
 request!(GetBootFlags, Chassis, 0x09, |_it| vec![BOOT_FLAGS, 0, 0]);
 
 impl IpmiCommand for GetBootFlags {
-    type Output = Option<BootOverride>;
+    type Output = BootFlags;
     type Error = NotEnoughData;
 
-    fn parse_success_response(data: &[u8]) -> Result<Option<BootOverride>, NotEnoughData> {
+    fn parse_success_response(data: &[u8]) -> Result<BootFlags, NotEnoughData> {
         let ([_version, _parameter, flags, device], _) = data.split_first_chunk().ok_or(NotEnoughData)?;
         let has = |flag| flags & flag != 0;
         let boot = BootOverride {
@@ -134,7 +143,7 @@ impl IpmiCommand for GetBootFlags {
             persistent: has(PERSISTENT),
             efi: has(EFI),
         };
-        Ok(has(VALID).then_some(boot))
+        Ok(BootFlags { valid: has(VALID), boot })
     }
 }
 
@@ -150,7 +159,7 @@ mod tests {
             for (persistent, efi) in [(false, false), (true, false), (false, true), (true, true)] {
                 let boot = BootOverride { device, persistent, efi };
                 let data = [vec![1, BOOT_FLAGS], encode(boot)].concat();
-                assert_eq!(GetBootFlags::parse_success_response(&data), Ok(Some(boot)));
+                assert_eq!(GetBootFlags::parse_success_response(&data), Ok(BootFlags { valid: true, boot }));
             }
         }
         let pxe = BootOverride { device: BootDevice::Pxe, persistent: false, efi: true };
@@ -158,8 +167,9 @@ mod tests {
     }
 
     #[test]
-    fn flags_that_are_not_valid_ask_for_nothing() {
-        assert_eq!(GetBootFlags::parse_success_response(&[1, 5, 0x20, 0x04, 0, 0, 0]), Ok(None));
+    fn flags_that_are_over_are_told_from_those_that_count() {
+        let flags = GetBootFlags::parse_success_response(&[1, 5, 0x20, 0x04, 0, 0, 0]);
+        assert_eq!(flags.map(|it| (it.valid, it.boot.device)), Ok((false, BootDevice::Pxe)));
         assert_eq!(GetBootFlags::parse_success_response(&[1, 5, 0x80]), Err(NotEnoughData));
     }
 }

@@ -319,8 +319,11 @@ impl Link {
 /// Names the session without its keys.
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, end, .. } = self;
-        f.debug_struct("Link").field("address", address).field("end", end).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("address", &self.address)
+            .field("suite", &self.agreed.suite)
+            .field("ended", &*self.end.borrow())
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,9 @@
 //! The task that runs a line: packets in, acknowledgements out, writes one after the other.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use ipmi_rs_core::connection::IpmiCommand;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -78,7 +80,7 @@ impl Pump {
         }
     }
 
-    async fn take(&mut self, packet: &SolPacket, current: &mut Current) -> std::ops::ControlFlow<()> {
+    async fn take(&mut self, packet: &SolPacket, current: &mut Current) -> ControlFlow<()> {
         let room = self.events.capacity() >= EVENTS_OF_A_PACKET;
         let outcome = self.machine.receive(packet, room, Instant::now());
         let over = outcome.events.iter().any(|event| matches!(event, SolEvent::Deactivated(_)));
@@ -98,7 +100,7 @@ impl Pump {
         {
             *end = Instant::now() + self.options.write_deadline;
         }
-        if over { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+        if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     async fn send_again(&mut self, current: &mut Current) {
@@ -134,25 +136,26 @@ impl Pump {
     }
 }
 
-/// Ends when the BMC says, twice in a row, that the line is not ours; never if it cannot be asked.
+/// Ends when the BMC says, and says again when asked again, that the line is not ours; never if it cannot
+/// be asked.
 async fn watch_owner(link: Arc<Link>, instance: u8, known: bool) -> Deactivation {
-    let ask = || link.ask("get SOL owner", SolOwner { instance }.into(), Repeat::WhenSilent);
-    let mut before = None;
+    let ask = || async {
+        let message = SolOwner { instance }.into();
+        let data = link.ask("get SOL owner", message, Repeat::WhenSilent).await.ok()?;
+        let owner = SolOwner::parse_success_response(&data).ok()?;
+        (owner != link.bmc_id()).then_some(owner)
+    };
+    if !known {
+        return std::future::pending().await;
+    }
     loop {
-        if !known {
-            std::future::pending::<()>().await;
-        }
         sleep(link.options().dead_after / OWNER_ASKED_AFTER).await;
-        let owner = match ask().await.as_deref() {
-            Ok([a, b, c, d, ..]) => u32::from_le_bytes([*a, *b, *c, *d]),
-            _ => continue,
-        };
-        if owner == link.bmc_id() {
-            before = None;
-        } else if before == Some(owner) {
-            return if owner == 0 { Deactivation::Inactive } else { Deactivation::TakenOver };
-        } else {
-            before = Some(owner);
+        if ask().await.is_some() {
+            match ask().await {
+                Some(0) => return Deactivation::Inactive,
+                Some(_) => return Deactivation::TakenOver,
+                None => {}
+            }
         }
     }
 }

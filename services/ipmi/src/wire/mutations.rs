@@ -103,5 +103,8 @@ fn no_damage_to_any_packet_makes_a_decoder_panic() {
         dice.damage(&mut bytes);
         read += feed(&bytes, &keys);
     }
-    assert!(read > 0, "the damage leaves some packets readable, so that the paths behind are taken too");
+    assert!(
+        read > 200_000,
+        "the damage leaves some packets readable, so that the paths behind are taken too"
+    );
 }
