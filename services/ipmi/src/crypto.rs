@@ -1,4 +1,4 @@
-//! The cryptography of RMCP+: RAKP's codes, the session's keys, integrity and encryption (sections 13.28–13.32).
+//! The cryptography of RMCP+: RAKP's codes, session keys, integrity and encryption (sections 13.28 to 13.32).
 //!
 //! Both sides compute the same codes, so a simulated BMC uses this module as it is.
 
@@ -9,7 +9,7 @@ use hmac::{Hmac, Mac};
 use sha1::Sha1;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::CipherSuite;
 use crate::wire::{PayloadType, PlusPacket, WireError, encode_plus};
@@ -53,7 +53,7 @@ impl Rakp {
         authenticate(self.suite, password, &[&self.bmc_random, &console_id, &self.name()])
     }
 
-    /// The session integrity key, with K[G] as key, or the password if there is none.
+    /// The session integrity key, with Kg as key, or the password if there is none.
     pub fn session_key(&self, key: &[u8]) -> Zeroizing<Vec<u8>> {
         authenticate(self.suite, key, &[&self.console_random, &self.bmc_random, &self.name()])
     }
@@ -199,6 +199,7 @@ fn run<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
         *to = *from;
     }
     let mut mac = <M as KeyInit>::new(&block);
+    block.as_mut_slice().zeroize();
     for part in parts {
         mac.update(part);
     }

@@ -14,8 +14,8 @@ use crate::CipherSuite;
 pub enum Error {
     /// Nothing came back in time. A request that was sent may have been carried out all the same.
     #[error(
-        "{step}: no answer from {address} within {} ms; check the BMC's address and cable, and that IPMI over \
-         LAN is enabled",
+        "{step}: no answer from {address} within {} ms; check the BMC's address and cable, and that IPMI \
+         over LAN is enabled",
         waited.as_millis()
     )]
     Timeout {

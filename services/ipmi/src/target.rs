@@ -13,7 +13,7 @@ use crate::Error;
 
 /// The longest user name, in bytes (section 13.20).
 pub(crate) const USER_BYTES_MAX: usize = 16;
-/// The longest password or key K[G], in bytes (sections 13.31, 22.30).
+/// The longest password or key Kg, in bytes (sections 13.31, 22.30).
 pub(crate) const KEY_BYTES_MAX: usize = 20;
 
 /// One BMC and the account to use on it.
@@ -25,7 +25,7 @@ pub struct Target {
     pub user: String,
     /// The user's password, at most 20 bytes.
     pub password: Zeroizing<String>,
-    /// The BMC's key K[G], at most 20 bytes, where one is set ("two-key log-in", section 13.31).
+    /// The BMC's key Kg, at most 20 bytes, where one is set ("two-key log-in", section 13.31).
     pub kg: Option<Zeroizing<Vec<u8>>>,
     /// The cipher suites to try, in this order.
     pub cipher_suites: Vec<CipherSuite>,
@@ -34,7 +34,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// A BMC with the usual settings: suite 17, then 3; no K[G]; administrator.
+    /// A BMC with the usual settings: suite 17, then 3; no Kg; administrator.
     pub fn new(address: SocketAddr, user: impl Into<String>, password: impl Into<String>) -> Self {
         Self {
             address,

@@ -1,4 +1,4 @@
-//! The packets as bytes: pure functions, both directions, that end in a value or a [`WireError`] on any input.
+//! The packets as bytes: pure functions that end in a value or a [`WireError`] on any input.
 //!
 //! Both directions are here because a simulated BMC needs the other half.
 

@@ -1,4 +1,4 @@
-//! Notices a dead BMC within a bounded time, and keeps a living one from ending an idle session (section 6.12.15).
+//! Notices a dead BMC within a bounded time, and keeps a living one from ending an idle session (6.12.15).
 
 use std::sync::Arc;
 
