@@ -1,1 +1,1 @@
-//! The front door: TLS, routing to the services, limits.
+//! NOTE to colleagues: the gateway is being written by another engineer now; leave this crate alone.
