@@ -190,7 +190,9 @@ impl IntoResponse for Denied {
     fn into_response(self) -> Response {
         match &self {
             Self::Token(error) => (StatusCode::UNAUTHORIZED, format!("{error}\n")).into_response(),
-            Self::Scope { .. } => Problem::own(StatusCode::FORBIDDEN, "forbidden", self.to_string()).into_response(),
+            Self::Scope { .. } => {
+                Problem::own(StatusCode::FORBIDDEN, "forbidden", self.to_string()).into_response()
+            }
         }
     }
 }

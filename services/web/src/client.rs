@@ -98,7 +98,9 @@ impl Client {
     ) -> Result<Vec<u8>, ClientError> {
         let body = match body {
             None => Body::empty(),
-            Some(it) => serde_json::to_vec(it).map_err(|it| ClientError::Body(self.socket.clone(), it))?.into(),
+            Some(it) => {
+                serde_json::to_vec(it).map_err(|it| ClientError::Body(self.socket.clone(), it))?.into()
+            }
         };
         let response = self.send(method, path, body).await?;
         let status = response.status();
@@ -112,7 +114,12 @@ impl Client {
     /// # Errors
     ///
     /// If no answer's head comes.
-    pub async fn send(&self, method: Method, path: &str, body: Body) -> Result<Response<Incoming>, ClientError> {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<Response<Incoming>, ClientError> {
         let broken = |error: hyper::Error| ClientError::Broken(self.socket.clone(), error.into());
         let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|it| ClientError::Unreachable(self.socket.clone(), Some(it)))?;
@@ -135,7 +142,9 @@ impl Client {
 fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
     let problem: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let mut detail = problem.as_ref().and_then(|it| it["detail"].as_str()).map(str::to_owned);
-    if let (Some(detail), Some(errors)) = (&mut detail, problem.as_ref().and_then(|it| it["errors"].as_array())) {
+    if let (Some(detail), Some(errors)) =
+        (&mut detail, problem.as_ref().and_then(|it| it["errors"].as_array()))
+    {
         for error in errors {
             let (pointer, text) = (error["pointer"].as_str(), error["detail"].as_str());
             detail.push_str(&format!("\n  {}: {}", pointer.unwrap_or("?"), text.unwrap_or("?")));

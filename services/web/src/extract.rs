@@ -25,7 +25,9 @@ pub struct Query<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let body = Bytes::from_request(request, state).await.map_err(|it| Problem::new(it.status(), it.body_text()))?;
+        let body = Bytes::from_request(request, state)
+            .await
+            .map_err(|it| Problem::new(it.status(), it.body_text()))?;
         serde_json::from_slice(&body).map(Self).map_err(|error| {
             let detail = format!("the body is not what this path takes: {error}");
             Problem::own(StatusCode::BAD_REQUEST, "bad-body", detail)

@@ -57,7 +57,8 @@ pub async fn record(tx: &mut PgTransaction<'_>, changes: &[Change]) -> sqlx::Res
         ids.push(change.id.as_str());
         rows.push((!change.row.is_null()).then_some(&change.row));
     }
-    let seq: i64 = sqlx::query_scalar("update feed set seq = seq + 1 returning seq").fetch_one(&mut **tx).await?;
+    let seq: i64 =
+        sqlx::query_scalar("update feed set seq = seq + 1 returning seq").fetch_one(&mut **tx).await?;
     sqlx::query(
         "insert into feed_row (kind, id, row, seq)
          select kind, id, row, $4 from unnest($1::text[], $2::text[], $3::jsonb[]) as new (kind, id, row)
@@ -109,7 +110,8 @@ pub async fn prune(db: &PgPool) -> sqlx::Result<u64> {
     .fetch_one(&mut *tx)
     .await?;
     let Some(pruned) = pruned else { return Ok(0) };
-    let done = sqlx::query("update feed set pruned = greatest(pruned, $1)").bind(pruned).execute(&mut *tx).await?;
+    let done =
+        sqlx::query("update feed set pruned = greatest(pruned, $1)").bind(pruned).execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(done.rows_affected())
 }
@@ -127,14 +129,21 @@ pub(crate) async fn read_snapshot(db: &PgPool) -> sqlx::Result<(Header, Vec<Chan
 }
 
 /// The lines after a number, each transaction closed by its mark; None if they are no longer known.
-pub(crate) async fn read_changes(db: &mut PgConnection, epoch: Uuid, after: i64) -> sqlx::Result<Option<Vec<Line>>> {
+pub(crate) async fn read_changes(
+    db: &mut PgConnection,
+    epoch: Uuid,
+    after: i64,
+) -> sqlx::Result<Option<Vec<Line>>> {
     let known: (Uuid, i64, i64) =
         sqlx::query_as("select epoch, seq, pruned from feed").fetch_one(&mut *db).await?;
     if known.0 != epoch || after < known.2 || after > known.1 {
         return Ok(None);
     }
     let rows: Vec<(i64, String, String, Option<Value>)> =
-        sqlx::query_as("select seq, kind, id, row from feed_row where seq > $1 order by seq").bind(after).fetch_all(db).await?;
+        sqlx::query_as("select seq, kind, id, row from feed_row where seq > $1 order by seq")
+            .bind(after)
+            .fetch_all(db)
+            .await?;
     let mut lines: Vec<Line> = Vec::with_capacity(rows.len() + 8);
     for (seq, kind, id, row) in rows {
         if let Some(last) = lines.last().map(|it| it.seq).filter(|it| *it != seq) {
@@ -174,7 +183,10 @@ struct From {
     after: i64,
 }
 
-async fn follow_changes(State(database): State<Database>, Query(from): Query<From>) -> Result<Response, Response> {
+async fn follow_changes(
+    State(database): State<Database>,
+    Query(from): Query<From>,
+) -> Result<Response, Response> {
     let db = database.pool().map_err(IntoResponse::into_response)?.clone();
     let unavailable = |it: sqlx::Error| Problem::unavailable(it.to_string()).into_response();
     let mut listener = sqlx::postgres::PgListener::connect_with(&db).await.map_err(unavailable)?;
@@ -215,7 +227,8 @@ async fn follow_changes(State(database): State<Database>, Query(from): Query<Fro
             }
         }
     });
-    let stream = futures_util::stream::unfold(receiver, |mut it| async { it.recv().await.map(|text| (text, it)) });
+    let stream =
+        futures_util::stream::unfold(receiver, |mut it| async { it.recv().await.map(|text| (text, it)) });
     let body = Body::from_stream(stream.map(Ok::<_, Infallible>));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }

@@ -53,6 +53,12 @@ struct Position {
     freshness: Freshness,
 }
 
+/// What a Mirror follows.
+enum Source {
+    Database(Database),
+    Socket(Client),
+}
+
 struct Inner<V> {
     name: &'static str,
     path: PathBuf,
@@ -82,8 +88,11 @@ impl<V: View> Mirror<V> {
         match File::open(&path) {
             Ok(file) => match read_file(BufReader::new(file), &mut view)? {
                 Some(header) => {
-                    position =
-                        Position { epoch: Some(header.epoch), seq: header.seq, freshness: Freshness::LastGood };
+                    position = Position {
+                        epoch: Some(header.epoch),
+                        seq: header.seq,
+                        freshness: Freshness::LastGood,
+                    };
                 }
                 None => {
                     tracing::warn!(path = %path.display(), "the last good copy makes no sense and is set aside");
@@ -136,33 +145,20 @@ impl<V: View> Mirror<V> {
 
     /// Follows the service's own database until `stop`, through every loss of it.
     pub async fn follow_database(&self, database: Database, stop: CancellationToken) {
-        self.follow(stop, async |retry| {
-            let db = database.migrated().await;
-            let followed = self.follow_database_once(db, retry).await;
-            followed.map_err(|error| {
-                database.note_lost(&error);
-                error.to_string()
-            })
-        })
-        .await;
+        self.follow(Source::Database(database), stop).await;
     }
 
     /// Follows a neighbour's feed over its socket until `stop`, through every loss of it.
     pub async fn follow_socket(&self, client: Client, stop: CancellationToken) {
-        self.follow(stop, async |retry| self.follow_socket_once(&client, retry).await.map_err(|it| it.to_string()))
-            .await;
+        self.follow(Source::Socket(client), stop).await;
     }
 
-    async fn follow(
-        &self,
-        stop: CancellationToken,
-        mut once: impl AsyncFnMut(&mut Retry) -> Result<(), String>,
-    ) {
+    async fn follow(&self, source: Source, stop: CancellationToken) {
         let mut retry = Retry::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                ended = once(&mut retry) => {
+                ended = self.follow_once(&source, &mut retry) => {
                     if let Err(error) = ended {
                         self.note_stale(&error);
                     }
@@ -175,13 +171,31 @@ impl<V: View> Mirror<V> {
         }
     }
 
+    async fn follow_once(&self, source: &Source, retry: &mut Retry) -> Result<(), String> {
+        match source {
+            Source::Database(database) => {
+                let db = database.migrated().await;
+                self.follow_database_once(db, retry).await.map_err(|error| {
+                    database.note_lost(&error);
+                    error.to_string()
+                })
+            }
+            Source::Socket(client) => {
+                self.follow_socket_once(client, retry).await.map_err(|it| it.to_string())
+            }
+        }
+    }
+
     fn note_stale(&self, error: &str) {
         let name = self.0.name;
         self.0.position.send_if_modified(|it| {
             let was_live = it.freshness == Freshness::Live;
             if was_live {
                 it.freshness = Freshness::LastGood;
-                daemon::event!(domain::event::MIRROR_STALE, "{name} is served from the last good copy: {error}");
+                daemon::event!(
+                    domain::event::MIRROR_STALE,
+                    "{name} is served from the last good copy: {error}"
+                );
             } else {
                 tracing::debug!("{name} cannot be followed: {error}");
             }
@@ -204,7 +218,11 @@ impl<V: View> Mirror<V> {
     }
 
     /// Applies what is new; a snapshot if that is not known. Gives back the file to append to.
-    async fn catch_up(&self, db: &sqlx::PgPool, appender: Option<Appender>) -> sqlx::Result<Option<Appender>> {
+    async fn catch_up(
+        &self,
+        db: &sqlx::PgPool,
+        appender: Option<Appender>,
+    ) -> sqlx::Result<Option<Appender>> {
         let at = *self.0.position.borrow();
         if let (Some(epoch), Some(appender)) = (at.epoch, appender.or_else(|| self.appender()))
             && appender.lines < APPENDED_MAX

@@ -65,7 +65,10 @@ impl IntoResponse for Problem {
         body.insert("detail".into(), self.detail.into());
         body.insert("status".into(), self.status.as_u16().into());
         if !self.errors.is_empty() {
-            let errors = self.errors.into_iter().map(|(pointer, detail)| json!({"pointer": pointer, "detail": detail}));
+            let errors = self
+                .errors
+                .into_iter()
+                .map(|(pointer, detail)| json!({"pointer": pointer, "detail": detail}));
             body.insert("errors".into(), errors.collect());
         }
         let text = Value::Object(body).to_string() + "\n";

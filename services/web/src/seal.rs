@@ -56,7 +56,8 @@ impl SealKey {
         let (nonce, rest) = sealed.split_at_checked(NONCE_LEN).ok_or(SealError::Open)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Open)?;
         let mut secret = Zeroizing::new(rest.to_vec());
-        let length = self.0.open_in_place(nonce, Aad::from(row), &mut secret).map_err(|_| SealError::Open)?.len();
+        let length =
+            self.0.open_in_place(nonce, Aad::from(row), &mut secret).map_err(|_| SealError::Open)?.len();
         secret.truncate(length);
         Ok(secret)
     }

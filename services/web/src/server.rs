@@ -34,7 +34,8 @@ const HEAD_MAX: Duration = Duration::from_secs(10);
 /// How long a request may take to be answered, its body's arrival included; streams begin within it.
 const REQUEST_MAX: Duration = Duration::from_secs(60);
 
-static REQUESTS: LazyLock<Counter> = LazyLock::new(|| metrics::counter("http_requests", "HTTP requests answered"));
+static REQUESTS: LazyLock<Counter> =
+    LazyLock::new(|| metrics::counter("http_requests", "HTTP requests answered"));
 
 /// Serves a service's router on its socket `http` until the context's stop. Adds `/healthz`, `/metrics`, the guard
 /// that verifies callers, and the bounds; follows the token issuer's keys meanwhile.
@@ -60,9 +61,9 @@ pub async fn serve_all(context: &Context, router: Router, tcp: Vec<TcpListener>)
     let tracker = TaskTracker::new();
     let keys = verifier.follow(Verifier::issuer_socket(context), stop.clone());
     let unix = accept_unix(socket, router.clone(), Arc::clone(&connections), stop.clone(), tracker.clone());
-    let inet = tcp.into_iter().map(|it| {
-        accept_tcp(it, router.clone(), Arc::clone(&connections), stop.clone(), tracker.clone())
-    });
+    let inet = tcp
+        .into_iter()
+        .map(|it| accept_tcp(it, router.clone(), Arc::clone(&connections), stop.clone(), tracker.clone()));
     tokio::join!(keys, unix, futures_util::future::join_all(inet));
     tracker.close();
     tracker.wait().await;
@@ -85,7 +86,9 @@ async fn bound(request: Request, next: Next) -> Response {
     REQUESTS.inc();
     match tokio::time::timeout(REQUEST_MAX, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took more than 60 s").into_response(),
+        Err(_) => {
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took more than 60 s").into_response()
+        }
     }
 }
 
@@ -96,13 +99,18 @@ async fn accept_unix(
     stop: CancellationToken,
     tracker: TaskTracker,
 ) {
-    accept(connections, &stop, async |permit| {
-        let (stream, _) = listener.accept().await?;
-        let peer = stream.peer_cred().map(|it| Peer::of_uid(it.uid())).unwrap_or_default();
-        tracker.spawn(converse(stream, peer, router.clone(), stop.clone(), permit));
-        Ok(())
-    })
-    .await;
+    while let Some(permit) = next_permit(&connections, &stop).await {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let peer = stream.peer_cred().map(|it| Peer::of_uid(it.uid())).unwrap_or_default();
+                    tracker.spawn(converse(stream, peer, router.clone(), stop.clone(), permit));
+                }
+                Err(error) => pause(&error).await,
+            }
+        }
+    }
 }
 
 async fn accept_tcp(
@@ -112,37 +120,37 @@ async fn accept_tcp(
     stop: CancellationToken,
     tracker: TaskTracker,
 ) {
-    accept(connections, &stop, async |permit| {
-        let (stream, address) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let peer = Peer::of_address(address.ip().to_canonical());
-        tracker.spawn(converse(stream, peer, router.clone(), stop.clone(), permit));
-        Ok(())
-    })
-    .await;
+    while let Some(permit) = next_permit(&connections, &stop).await {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, address)) => {
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "a connection stays with Nagle's algorithm");
+                    }
+                    let peer = Peer::of_address(address.ip().to_canonical());
+                    tracker.spawn(converse(stream, peer, router.clone(), stop.clone(), permit));
+                }
+                Err(error) => pause(&error).await,
+            }
+        }
+    }
 }
 
 type Permit = tokio::sync::OwnedSemaphorePermit;
 
-async fn accept(
-    connections: Arc<Semaphore>,
-    stop: &CancellationToken,
-    mut next: impl AsyncFnMut(Permit) -> io::Result<()>,
-) {
-    loop {
-        let accepted = async {
-            let permit = Arc::clone(&connections).acquire_owned().await.map_err(io::Error::other)?;
-            next(permit).await
-        };
-        tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = accepted => if let Err(error) = accepted {
-                // Out of descriptors, most likely: give those that are open time to end.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
+/// Room for one more connection; none once `stop` is cancelled.
+async fn next_permit(connections: &Arc<Semaphore>, stop: &CancellationToken) -> Option<Permit> {
+    tokio::select! {
+        () = stop.cancelled() => None,
+        permit = Arc::clone(connections).acquire_owned() => permit.ok(),
     }
+}
+
+/// Out of descriptors, most likely: gives those that are open time to end.
+async fn pause(error: &io::Error) {
+    tracing::warn!(%error, "cannot accept a connection");
+    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 async fn converse(

@@ -125,7 +125,9 @@ impl Verifier {
         let mut keys: HashMap<String, Vec<Key>> = HashMap::new();
         let mut add = |set: &JwkSet, issuer: &str, audience: &str, granted: Option<Role>| {
             for jwk in &set.keys {
-                if let (Some(kid), Some(key)) = (jwk.common.key_id.clone(), key_of(jwk, issuer, audience, granted)) {
+                if let (Some(kid), Some(key)) =
+                    (jwk.common.key_id.clone(), key_of(jwk, issuer, audience, granted))
+                {
                     keys.entry(kid).or_default().push(key);
                 }
             }
@@ -134,7 +136,8 @@ impl Verifier {
         for it in &self.trusted {
             let text = std::fs::read_to_string(&it.jwks_file)
                 .with_context(|| format!("read {}", it.jwks_file.display()))?;
-            let set = serde_json::from_str(&text).with_context(|| format!("parse {}", it.jwks_file.display()))?;
+            let set =
+                serde_json::from_str(&text).with_context(|| format!("parse {}", it.jwks_file.display()))?;
             let role = it.role.parse().map_err(anyhow::Error::msg)?;
             add(&set, &it.issuer, &it.audience, Some(role));
         }
