@@ -1,2 +1,34 @@
-//! cargo xtask demo, test, up, image: the commands of a developer.
-fn main() {}
+//! `cargo xtask`: the commands of a developer. Thin: what they do lives in `tests/harness`, `image/` and cargo.
+
+mod image;
+mod replay;
+mod root;
+mod test;
+mod up;
+
+use clap::{Parser, Subcommand};
+
+/// The commands of a developer.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Up(up::Arguments),
+    Replay(replay::Arguments),
+    Test(test::Arguments),
+    Image(image::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Up(arguments) => root::run(up::run(arguments)),
+        Command::Replay(arguments) => root::runtime()?.block_on(replay::run(arguments)),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Image(arguments) => image::run(&arguments),
+    }
+}

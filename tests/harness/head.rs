@@ -1,0 +1,390 @@
+//! All services of a head as processes of this machine: each under its own uid, with sockets handed over and READY
+//! awaited, as systemd does it.
+
+mod ready;
+mod slot;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use aws_lc_rs::rand;
+use domain::Service;
+use http::Method;
+use nix::sys::signal::Signal;
+use nix::unistd::{Uid, chown};
+use tempfile::TempDir;
+use toml::Table;
+use web::Client;
+
+use crate::front::Front;
+use crate::pg::Pg;
+use crate::{document, program};
+use slot::Slot;
+
+/// How long a service may take to end: its own 10 s and some.
+const STOP_MAX: Duration = Duration::from_secs(12);
+/// Who seals rows under a key of its own.
+const SEALING: [Service; 3] = [Service::Inventory, Service::Auth, Service::Ca];
+
+/// The ports of what faces a network; 0 takes a free one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ports {
+    /// images, TCP
+    pub images: u16,
+    /// gateway without TLS, TCP
+    pub plain: u16,
+    /// gateway with TLS, TCP
+    pub tls: u16,
+    /// dhcp, UDP
+    pub dhcp: u16,
+    /// TFTP, UDP
+    pub tftp: u16,
+    /// the second front door, TCP
+    pub front: u16,
+}
+
+/// What kind of head is wanted.
+#[derive(Clone, Debug)]
+pub struct HeadOptions {
+    /// The services to run.
+    pub services: Vec<Service>,
+    /// The document; the database's place is put in.
+    pub document: Table,
+    /// Where the network sockets are bound.
+    pub address: IpAddr,
+    /// Their ports.
+    pub ports: Ports,
+    /// Whether the second front door is opened, through which everybody is an administrator.
+    pub front: bool,
+    /// Other issuers, for `auth.trusted`.
+    pub trusted: Vec<Trusted>,
+}
+
+/// Another issuer, whose tokens are an administrator's.
+#[derive(Clone, Debug)]
+pub struct Trusted {
+    /// Their `iss`.
+    pub issuer: String,
+    /// Their `aud`.
+    pub audience: String,
+    /// Its keys, a JWK set.
+    pub jwks: String,
+}
+
+/// A running head. Dropped, it is gone with everything it wrote.
+#[derive(Debug)]
+pub struct Head {
+    slots: BTreeMap<Service, Slot>,
+    front: Option<Front>,
+    pg: Pg,
+    // Last, so that the folder goes when the processes have gone.
+    folder: TempDir,
+}
+
+impl Ports {
+    /// The ports of the port table.
+    pub const REAL: Self = Self { images: 8080, plain: 8081, tls: 8443, dhcp: 67, tftp: 69, front: 0 };
+
+    /// Ports from a base on, the last two digits those of the real ones.
+    #[must_use]
+    pub fn based(base: u16) -> Self {
+        Self {
+            images: base + 80,
+            plain: base + 81,
+            tls: base + 43,
+            dhcp: base + 67,
+            tftp: base + 69,
+            front: base + 82,
+        }
+    }
+}
+
+impl Default for HeadOptions {
+    fn default() -> Self {
+        Self {
+            services: Service::ALL.to_vec(),
+            document: document::demo("lo", "127.0.0.1/8"),
+            address: Ipv4Addr::LOCALHOST.into(),
+            ports: Ports::default(),
+            front: false,
+            trusted: Vec::new(),
+        }
+    }
+}
+
+impl HeadOptions {
+    /// The same with a setting of the document, as `--set` reads it.
+    ///
+    /// # Errors
+    ///
+    /// If it is no setting.
+    pub fn set(mut self, setting: &str) -> anyhow::Result<Self> {
+        let (path, value) = document::parse_setting(setting).map_err(anyhow::Error::msg)?;
+        document::set(&mut self.document, &path, value)?;
+        Ok(self)
+    }
+}
+
+impl Head {
+    /// Starts PostgreSQL and the services, and waits until each answers from live data.
+    ///
+    /// # Errors
+    ///
+    /// Names the service that failed, with the last lines of its log.
+    pub async fn start(options: HeadOptions) -> anyhow::Result<Self> {
+        if !Uid::effective().is_root() {
+            bail!(
+                "each service runs under a uid of its own, which takes root or a user namespace: \
+                 use `cargo xtask`, or run this under `unshare --user --map-auto --map-root-user`"
+            );
+        }
+        let program = program::pilothouse()?;
+        let folder = tempfile::Builder::new().prefix("pilothouse-").tempdir().context("make a folder")?;
+        make_folders(folder.path(), &options.services)?;
+        let program = reachable(&program, folder.path())?;
+        let pg = Pg::start().await?;
+        pg.make_databases(&options.services)?;
+
+        let mut document = options.document;
+        trust(&mut document, &options.trusted, folder.path())?;
+        document::set(&mut document, "database.socket", pg.socket().display().to_string().into())?;
+        std::fs::write(folder.path().join("pilothouse.toml"), document::text(&document)?)?;
+
+        let mut slots = BTreeMap::new();
+        for service in options.services {
+            let slot = Slot::bind(service, program.clone(), folder.path(), options.address, options.ports)?;
+            slots.insert(service, slot);
+        }
+        let mut head = Self { slots, front: None, pg, folder };
+        for slot in head.slots.values_mut() {
+            slot.start()?;
+        }
+        for slot in head.slots.values_mut() {
+            slot.ready().await?;
+        }
+        head.settle().await?;
+        if options.front {
+            let address = SocketAddr::new(options.address, options.ports.front);
+            head.front = Some(Front::open(address, head.sockets()).await?);
+        }
+        Ok(head)
+    }
+
+    /// Waits until every running service answers from live data and takes writes.
+    ///
+    /// # Errors
+    ///
+    /// Names the one that does not.
+    pub async fn settle(&self) -> anyhow::Result<()> {
+        for slot in self.slots.values().filter(|it| it.is_running()) {
+            ready::settle(slot, &self.client(slot.service())).await?;
+        }
+        Ok(())
+    }
+
+    /// The folder of the services' sockets.
+    #[must_use]
+    pub fn sockets(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    /// The folder with everything: `pilothouse.toml`, `run`, `state`, `log`.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The database server.
+    pub fn pg(&mut self) -> &mut Pg {
+        &mut self.pg
+    }
+
+    /// Where clients find the databases.
+    #[must_use]
+    pub fn database_url(&self) -> String {
+        self.pg.url()
+    }
+
+    /// A client of a service, which it takes for an administrator.
+    #[must_use]
+    pub fn client(&self, service: Service) -> Client {
+        Client::unix(self.sockets().join(format!("{service}.sock")))
+    }
+
+    /// Where a service's network socket is: `plain` and `tls` of gateway, `images`, `dhcp` and `tftp` of dhcp.
+    #[must_use]
+    pub fn address(&self, service: Service, socket: &str) -> Option<SocketAddr> {
+        self.slots.get(&service)?.address(socket)
+    }
+
+    /// The second front door, if there is one.
+    #[must_use]
+    pub fn front(&self) -> Option<&Front> {
+        self.front.as_ref()
+    }
+
+    /// The file with a service's output.
+    #[must_use]
+    pub fn log(&self, service: Service) -> PathBuf {
+        self.folder.path().join("log").join(format!("{service}.log"))
+    }
+
+    /// The last lines of every service's output, for the message of a test that fails.
+    #[must_use]
+    pub fn tails(&self, lines: usize) -> String {
+        self.slots.values().map(|it| format!("{}:\n{}\n", it.service(), it.tail(lines))).collect()
+    }
+
+    /// The first service that ended by itself, and what it wrote last.
+    #[must_use]
+    pub fn fallen(&self) -> Option<String> {
+        let fallen = self.slots.values().find(|it| it.has_fallen())?;
+        Some(format!("the service {} ended\n{}", fallen.service(), fallen.tail(20)))
+    }
+
+    /// A token of an administrator; none if auth is not run here.
+    ///
+    /// # Errors
+    ///
+    /// If auth refuses.
+    pub async fn token(&self) -> anyhow::Result<Option<String>> {
+        if !self.slots.contains_key(&Service::Auth) {
+            return Ok(None);
+        }
+        let request = serde_json::json!({"role": "admin", "seconds": 86_400});
+        let auth = self.client(Service::Auth);
+        let answer: serde_json::Value = auth
+            .call(Method::POST, "/pilothouse/v1/tokens", Some(&request))
+            .await
+            .context("ask auth for a token")?;
+        let token = answer["access_token"].as_str().context("auth's answer has no access_token")?;
+        Ok(Some(token.to_owned()))
+    }
+
+    /// A file with the root certificate; none if ca is not run here.
+    ///
+    /// # Errors
+    ///
+    /// If ca has none.
+    pub async fn root_certificate(&self) -> anyhow::Result<Option<PathBuf>> {
+        if !self.slots.contains_key(&Service::Ca) {
+            return Ok(None);
+        }
+        let ca = self.client(Service::Ca);
+        let pem = ca
+            .text(Method::GET, "/pilothouse/v1/root.pem", None::<&()>)
+            .await
+            .context("ask ca for its root")?;
+        let path = self.folder.path().join("root.pem");
+        std::fs::write(&path, pem).with_context(|| format!("write {}", path.display()))?;
+        Ok(Some(path))
+    }
+
+    /// Kills a service, as a crash would.
+    ///
+    /// # Errors
+    ///
+    /// If it does not run here.
+    pub async fn kill(&mut self, service: Service) -> anyhow::Result<()> {
+        self.slot(service)?.end(Signal::SIGKILL, STOP_MAX).await
+    }
+
+    /// Stops a service as systemd does, and asserts that it ends well.
+    ///
+    /// # Errors
+    ///
+    /// If it does not run here or does not end in time.
+    pub async fn stop(&mut self, service: Service) -> anyhow::Result<()> {
+        self.slot(service)?.end(Signal::SIGTERM, STOP_MAX).await
+    }
+
+    /// Starts a service again, with its sockets as they were, and waits until it says READY.
+    ///
+    /// # Errors
+    ///
+    /// If it does not.
+    pub async fn resume(&mut self, service: Service) -> anyhow::Result<()> {
+        let slot = self.slot(service)?;
+        slot.start()?;
+        slot.ready().await
+    }
+
+    /// Ends all services as systemd does, those that ask the others first.
+    ///
+    /// # Errors
+    ///
+    /// Names a service that did not end in time; it is killed then.
+    pub async fn shut_down(mut self) -> anyhow::Result<()> {
+        for slot in self.slots.values() {
+            slot.signal(Signal::SIGTERM)?;
+        }
+        for slot in self.slots.values_mut() {
+            slot.end(Signal::SIGTERM, STOP_MAX).await?;
+        }
+        self.pg.stop().await
+    }
+
+    fn slot(&mut self, service: Service) -> anyhow::Result<&mut Slot> {
+        self.slots.get_mut(&service).with_context(|| format!("the service {service} is not run here"))
+    }
+}
+
+/// Writes the other issuers' keys down and names them in the document.
+fn trust(document: &mut Table, trusted: &[Trusted], folder: &Path) -> anyhow::Result<()> {
+    let mut entries = Vec::new();
+    for (index, it) in trusted.iter().enumerate() {
+        let file = folder.join(format!("jwks-{index}.json"));
+        std::fs::write(&file, &it.jwks).with_context(|| format!("write {}", file.display()))?;
+        let mut entry = Table::new();
+        for (key, value) in [("issuer", it.issuer.as_str()), ("audience", &it.audience), ("role", "admin")] {
+            entry.insert(key.to_owned(), value.into());
+        }
+        entry.insert("jwks_file".to_owned(), file.display().to_string().into());
+        entries.push(toml::Value::Table(entry));
+    }
+    if entries.is_empty() { Ok(()) } else { document::set(document, "auth.trusted", entries.into()) }
+}
+
+fn make_folders(folder: &Path, services: &[Service]) -> anyhow::Result<()> {
+    let make = |path: PathBuf, mode: u32, owner: Option<Service>| {
+        std::fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
+        let uid = owner.map(|it| it.uid().into());
+        chown(&path, uid, owner.map(|it| it.uid().into())).with_context(|| format!("own {}", path.display()))
+    };
+    make(folder.to_owned(), 0o755, None)?;
+    for name in ["run", "run/notify", "state", "credentials", "log"] {
+        make(folder.join(name), 0o755, None)?;
+    }
+    for service in services {
+        make(folder.join("run").join(service.name()), 0o755, Some(*service))?;
+        make(folder.join("state").join(service.name()), 0o700, Some(*service))?;
+        let credentials = folder.join("credentials").join(service.name());
+        make(credentials.clone(), 0o500, Some(*service))?;
+        if SEALING.contains(service) {
+            let mut key = [0; 32];
+            rand::fill(&mut key).context("draw a sealing key")?;
+            let path = credentials.join(format!("{service}.seal-key"));
+            std::fs::write(&path, key)?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400))?;
+            chown(&path, Some(service.uid().into()), Some(service.uid().into()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The program where every uid may run it: a home folder may be closed to others, then it is copied.
+fn reachable(program: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
+    let open = |it: &Path| std::fs::metadata(it).is_ok_and(|it| it.permissions().mode() & 0o005 == 0o005);
+    if program.ancestors().all(open) {
+        return Ok(program.to_owned());
+    }
+    let copy = folder.join("pilothouse");
+    std::fs::copy(program, &copy).with_context(|| format!("copy {}", program.display()))?;
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755))?;
+    Ok(copy)
+}

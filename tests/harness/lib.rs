@@ -1,0 +1,16 @@
+//! What the tests of the whole and `cargo xtask` stand on: real processes, a throwaway PostgreSQL, network namespaces,
+//! simulated BMCs, virtual machines. Whatever is started here ends with the value that stands for it, and with the
+//! process that started it.
+
+pub mod document;
+pub mod front;
+pub mod head;
+pub mod pg;
+pub mod process;
+pub mod program;
+pub mod replay;
+pub mod settle;
+
+pub use head::{Head, HeadOptions};
+pub use pg::Pg;
+pub use process::{Process, Run};

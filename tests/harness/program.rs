@@ -1,0 +1,61 @@
+//! Where programs are: ours as cargo built them, the system's by their full path.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, bail};
+
+/// The top of the source tree.
+#[must_use]
+pub fn top() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The program `pilothouse`: built once in a process if need be, so that no test runs an old one. The folder in
+/// `PILOTHOUSE_PROGRAMS` has it ready instead.
+///
+/// # Errors
+///
+/// If it does not build.
+pub fn pilothouse() -> anyhow::Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("PILOTHOUSE_PROGRAMS") {
+        return Ok(Path::new(&folder).join("pilothouse"));
+    }
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built =
+        BUILT.get_or_init(|| build("dev", &["--package", "pilothouse"]).map_err(|it| format!("{it:#}")));
+    Ok(built.clone().map_err(anyhow::Error::msg)?.join("pilothouse"))
+}
+
+/// Builds packages as cargo's arguments name them, by the profile `dev` or `release`; the folder of the programs.
+///
+/// # Errors
+///
+/// If they do not build.
+pub fn build(profile: &str, arguments: &[&str]) -> anyhow::Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--profile", profile]).args(arguments).current_dir(top());
+    let status = command.status();
+    if !status.context("run cargo")?.success() {
+        bail!("`cargo build {}` failed", arguments.join(" "));
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| top().join("target"), PathBuf::from);
+    let folder = if profile == "dev" { "debug" } else { profile };
+    target.join(folder).canonicalize().context("find the folder of the programs")
+}
+
+/// A program of the system; the error names the package that has it.
+///
+/// # Errors
+///
+/// If it is not installed.
+pub fn find(name: &str, package: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    let found = folders.map(|it| it.join(name)).find(|it| it.is_file());
+    found.with_context(|| {
+        format!("{name} is not here; install the package {package}, or run image/prepare test")
+    })
+}

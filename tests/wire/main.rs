@@ -1,0 +1,1 @@
+//! Real clients in network namespaces.
