@@ -121,7 +121,8 @@ impl Caller {
         let peer = parts.extensions.get::<Peer>().cloned().unwrap_or_default();
         let guard = parts.extensions.get::<Guard>();
         let gateway = peer.uid == Some(Service::Gateway.uid());
-        let forwarded = (gateway || peer.uid == Some(0)).then(|| forwarded_for(&parts.headers)).flatten();
+        let root = peer.uid == Some(0);
+        let forwarded = (gateway || root).then(|| forwarded_for(&parts.headers, root)).flatten();
         let mut caller = Self {
             subject: "anonymous".to_owned(),
             scopes: Scopes::new(),
@@ -166,11 +167,13 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// The client's address: the last one of `X-Forwarded-For`, which our own gateway wrote, or `X-Real-IP`.
-fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+/// The client's address by `X-Forwarded-For` or `X-Real-IP`. The gateway wrote the last one of the list and cannot
+/// answer for those before; root answers for the whole list, whose first one is the client (recording
+/// `cloud-init-legacy-029`).
+fn forwarded_for(headers: &HeaderMap, whole: bool) -> Option<IpAddr> {
     let list = headers.get("x-forwarded-for").and_then(|it| it.to_str().ok());
-    let last = list.and_then(|it| it.rsplit(',').next()).map(str::trim);
-    let text = last.or_else(|| headers.get("x-real-ip").and_then(|it| it.to_str().ok()))?;
+    let one = list.and_then(|it| if whole { it.split(',').next() } else { it.rsplit(',').next() }).map(str::trim);
+    let text = one.or_else(|| headers.get("x-real-ip").and_then(|it| it.to_str().ok()))?;
     text.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|it| it.ip()))
 }
 
