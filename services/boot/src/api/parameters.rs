@@ -1,0 +1,166 @@
+//! `/boot/v1/bootparameters`.
+
+use std::collections::HashMap;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::feed::Change;
+use domain::{MacAddr, Nid};
+use serde::Deserialize;
+use serde_json::Value;
+use web::Query;
+
+use super::Boot;
+use crate::error::Error;
+use crate::model::{Host, KIND, Settings, Target};
+use crate::store;
+use crate::wire::{Entry, Write, parse_selection, parse_write};
+
+/// BSS' spelling of the media type.
+pub(super) const JSON: &str = "application/json; charset=UTF-8";
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Words {
+    mac: Option<String>,
+    name: Option<String>,
+    nid: Option<String>,
+}
+
+/// The answer of a write: a status, the media type, and no body.
+fn done(status: StatusCode) -> Response {
+    (status, [(header::CONTENT_TYPE, JSON)]).into_response()
+}
+
+/// JSON as Go writes it: one line with a line feed.
+pub(super) fn json(value: &Value) -> Response {
+    ([(header::CONTENT_TYPE, JSON)], format!("{value}\n")).into_response()
+}
+
+fn words(list: Option<&String>) -> impl Iterator<Item = &str> {
+    list.into_iter().flat_map(|it| it.split(',')).map(str::trim).filter(|it| !it.is_empty())
+}
+
+pub(super) async fn list(
+    State(boot): State<Boot>,
+    Query(query): Query<Words>,
+    body: Bytes,
+) -> Result<Response, Error> {
+    let mut asked = parse_selection(&body)?;
+    asked.macs.extend(words(query.mac.as_ref()).map(str::to_owned));
+    asked.hosts.extend(words(query.name.as_ref()).map(str::to_owned));
+    for word in words(query.nid.as_ref()) {
+        asked.nids.push(word.parse::<Nid>().map_err(|_| Error::BadNid(word.to_owned()))?);
+    }
+    let kinds =
+        [("MACs", asked.macs.is_empty()), ("Hosts", asked.hosts.is_empty()), ("NIDs", asked.nids.is_empty())];
+    let kind = kinds.into_iter().find(|(_, empty)| !empty).map(|(kind, _)| kind);
+    // What is no address and no word has no parameters either.
+    let macs = asked.macs.iter().filter_map(|it| it.parse::<MacAddr>().ok()).map(Target::Mac);
+    let hosts = asked.hosts.iter().filter_map(|it| Host::parse(it)).map(Target::Host);
+    let targets: Vec<Target> = macs.chain(hosts).chain(asked.nids.into_iter().map(Target::Nid)).collect();
+    let of = kind.is_some().then_some(targets.as_slice());
+    let entries: Vec<Value> = boot.parameters.read(|it| {
+        it.entries(of).iter().map(|(targets, settings)| Entry::of(targets, settings).shown()).collect()
+    });
+    match kind {
+        Some(kind) if entries.is_empty() => Err(Error::NotFound(kind)),
+        None if entries.is_empty() => Ok(json(&Value::Null)),
+        _ => Ok(json(&entries.into())),
+    }
+}
+
+/// POST: for targets that have nothing yet; those that do are passed over, unless all do.
+pub(super) async fn create(State(boot): State<Boot>, body: Bytes) -> Result<Response, Error> {
+    let Write { targets, edit } = parse_write(&body, true)?;
+    if targets.is_empty() {
+        return Err(if edit.kernel.is_none() { Error::Nothing } else { Error::Exists });
+    }
+    let settings = edit.apply(None).ok_or(Error::NoKernel)??;
+    let mut tx = boot.database.begin().await?;
+    let stored = store::insert_new(&mut tx, &targets, &settings).await?;
+    if stored.is_empty() {
+        return Err(Error::Exists);
+    }
+    let changes: Vec<Change> = stored.iter().map(|it| put(it, &settings)).collect();
+    web::feed::commit(tx, &changes, &boot.parameters).await?;
+    Ok(done(StatusCode::CREATED))
+}
+
+/// PUT: makes or changes; what the body leaves out stays as it was.
+pub(super) async fn replace(State(boot): State<Boot>, body: Bytes) -> Result<Response, Error> {
+    let write = parse_write(&body, false)?;
+    if write.targets.is_empty() {
+        return Err(if write.edit.is_empty() { Error::NoData } else { Error::NoTargets });
+    }
+    apply(&boot, write, true).await
+}
+
+/// PATCH: changes; every target must be there.
+pub(super) async fn update(State(boot): State<Boot>, body: Bytes) -> Result<Response, Error> {
+    let write = parse_write(&body, false)?;
+    if write.edit.is_empty() {
+        return Err(Error::NoChange);
+    }
+    if write.targets.is_empty() {
+        return Err(Error::NoTargets);
+    }
+    apply(&boot, write, false).await
+}
+
+async fn apply(boot: &Boot, Write { targets, edit }: Write, make: bool) -> Result<Response, Error> {
+    let mut tx = boot.database.begin().await?;
+    let mut old: HashMap<Target, Settings> =
+        store::find_for_update(&mut tx, &targets).await?.into_iter().collect();
+    let missing: Vec<&Target> = targets.iter().filter(|it| !old.contains_key(it)).collect();
+    if !make && !missing.is_empty() {
+        return Err(Error::UnknownTargets(missing_text(&missing)));
+    }
+    let mut rows = Vec::with_capacity(targets.len());
+    for target in targets {
+        let settings = edit.apply(old.remove(&target).as_ref()).ok_or(Error::NoData)??;
+        rows.push((target, settings));
+    }
+    store::upsert(&mut tx, &rows).await?;
+    let changes: Vec<Change> = rows.iter().map(|(target, settings)| put(target, settings)).collect();
+    web::feed::commit(tx, &changes, &boot.parameters).await?;
+    Ok(done(StatusCode::OK))
+}
+
+/// DELETE: targets; without any, the entry with exactly this kernel, initrd and parameters.
+pub(super) async fn remove(State(boot): State<Boot>, body: Bytes) -> Result<Response, Error> {
+    let Write { targets, edit } = parse_write(&body, false)?;
+    if targets.is_empty() && edit.is_empty() {
+        return Ok(done(StatusCode::OK));
+    }
+    let mut tx = boot.database.begin().await?;
+    let gone = if targets.is_empty() {
+        let text = |it: &Option<String>| it.clone().unwrap_or_default();
+        let (kernel, initrd, params) = (text(&edit.kernel), text(&edit.initrd), text(&edit.params));
+        store::delete_entry(&mut tx, (&kernel, &initrd, &params)).await?
+    } else {
+        store::delete_targets(&mut tx, &targets).await?
+    };
+    if gone.is_empty() && !targets.is_empty() {
+        return Err(Error::NothingDeleted);
+    }
+    let changes: Vec<Change> = gone.iter().map(|it| Change::delete(KIND, it.to_string())).collect();
+    web::feed::commit(tx, &changes, &boot.parameters).await?;
+    Ok(done(StatusCode::OK))
+}
+
+fn put(target: &Target, settings: &Settings) -> Change {
+    let row = serde_json::json!({"kernel": settings.kernel(), "initrd": settings.initrd(), "params": settings.params()});
+    Change::put(KIND, target.to_string(), row)
+}
+
+/// As recorded: `macs=[…] xnames=[] nids=[]`.
+fn missing_text(missing: &[&Target]) -> String {
+    let of = |kind: &str| {
+        let keys: Vec<String> = missing.iter().filter(|it| it.kind() == kind).map(|it| it.key()).collect();
+        keys.join(" ")
+    };
+    format!("macs=[{}] xnames=[{}] nids=[{}]", of("mac"), of("host"), of("nid"))
+}

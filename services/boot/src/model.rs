@@ -1,0 +1,124 @@
+//! The decisions: what settings may hold, which target they belong to, and which of them a machine boots.
+//!
+//! # Precedence
+//!
+//! A script is asked for by MAC address, name (an xname or a node's name) or NID. The first of these that has
+//! parameters decides:
+//!
+//! 1. exactly what was asked: that MAC, that host word, that NID (recordings `bss-script-025`, `-026`, `-028`);
+//! 2. the node's other MAC addresses, in order of interface id;
+//! 3. its xname, then its name, as a host word;
+//! 4. its NID;
+//! 5. its groups' labels, as host words, in order of label;
+//! 6. the host word `Default`.
+//!
+//! A machine that is in no inventory is told to wait and to ask again with `arch=`; then 1, the host word
+//! `Unknown-<arch>` and `Default` decide, and without any of them it waits on (recordings `bss-script-019`, `-034`).
+//! A node asked for by name or NID whose parameters are held by MAC is sent on to its MAC (recording `-014`, `-015`).
+
+mod lookup;
+mod settings;
+mod target;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use domain::feed::{Change, View};
+use serde::Deserialize;
+
+pub(crate) use lookup::{Asked, Outcome, look_up, node_mac, node_of};
+pub(crate) use settings::{Edit, Settings, SettingsError};
+pub(crate) use target::{Host, Target};
+
+/// The kind of our rows in the change feed.
+pub(crate) const KIND: &str = "bootparams";
+
+/// What every target boots, in memory. Equal settings are kept once.
+#[derive(Debug, Default)]
+pub struct Parameters {
+    by_target: BTreeMap<Target, Arc<Settings>>,
+    shared: HashSet<Arc<Settings>>,
+}
+
+impl View for Parameters {
+    fn apply(&mut self, change: &Change) -> Result<(), serde_json::Error> {
+        let target = change.id.split_once(':').and_then(|(kind, key)| Target::parse(kind, key));
+        let Some(target) = target.filter(|_| change.kind == KIND) else { return Ok(()) };
+        let row = if change.row.is_null() { None } else { Some(Settings::deserialize(&change.row)?) };
+        if let Some(old) = self.by_target.remove(&target)
+            && Arc::strong_count(&old) == 2
+        {
+            self.shared.remove(&old); // Ours and the set's: no other target has it.
+        }
+        if let Some(new) = row {
+            let shared = match self.shared.get(&new) {
+                Some(it) => Arc::clone(it),
+                None => {
+                    let new = Arc::new(new);
+                    self.shared.insert(Arc::clone(&new));
+                    new
+                }
+            };
+            self.by_target.insert(target, shared);
+        }
+        Ok(())
+    }
+}
+
+impl Parameters {
+    /// What a target has.
+    pub(crate) fn find(&self, target: &Target) -> Option<&Arc<Settings>> {
+        self.by_target.get(target)
+    }
+
+    /// The entries of these targets, or of every machine's: targets with equal settings together, in order of their
+    /// first target. Host words that name no machine are shown only if they are asked for (recording
+    /// `bss-params-050`: a group's name and `Default` are not in the list).
+    pub(crate) fn entries(&self, of: Option<&[Target]>) -> Vec<(Vec<&Target>, &Settings)> {
+        let chosen: Vec<(&Target, &Arc<Settings>)> = match of {
+            None => self.by_target.iter().filter(|(it, _)| it.is_machine()).collect(),
+            Some(of) => {
+                let of: BTreeSet<&Target> = of.iter().collect();
+                of.into_iter().filter_map(|it| self.by_target.get_key_value(it)).collect()
+            }
+        };
+        let mut places: HashMap<*const Settings, usize> = HashMap::new();
+        let mut entries: Vec<(Vec<&Target>, &Settings)> = Vec::new();
+        for (target, settings) in chosen {
+            let at = *places.entry(Arc::as_ptr(settings)).or_insert(entries.len());
+            if at == entries.len() {
+                entries.push((Vec::new(), settings));
+            }
+            entries[at].0.push(target);
+        }
+        entries
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use domain::feed::{Change, View};
+    use serde_json::json;
+
+    use super::{KIND, Parameters, Target};
+
+    #[test]
+    fn equal_settings_are_one_entry_and_are_kept_once() {
+        let mut view = Parameters::default();
+        let row = json!({"kernel": "http://h/k", "initrd": "", "params": "quiet"});
+        for id in ["mac:ec:e7:a7:05:a1:fc", "host:x1000c1s7b1n0", "nid:3", "host:Default"] {
+            view.apply(&Change::put(KIND, id, row.clone())).unwrap();
+        }
+        assert_eq!((view.by_target.len(), view.shared.len()), (4, 1));
+        let entries = view.entries(None);
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0].0.len(), 3, "Default names no machine");
+        let default = [Target::parse("host", "Default").unwrap()];
+        assert_eq!(view.entries(Some(&default)).len(), 1);
+        for id in ["mac:ec:e7:a7:05:a1:fc", "host:x1000c1s7b1n0", "nid:3", "host:Default"] {
+            view.apply(&Change::delete(KIND, id)).unwrap();
+        }
+        assert!(view.shared.is_empty() && view.entries(None).is_empty());
+    }
+}
