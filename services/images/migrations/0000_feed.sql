@@ -1,1 +1,0 @@
-../../web/migrations/feed.sql
