@@ -1,0 +1,93 @@
+//! Where other services and pilotctl ask dhcp.
+
+use std::net::Ipv4Addr;
+
+use domain::{MacAddr, Xname};
+use serde::{Deserialize, Serialize};
+use web::ClientError;
+
+/// An address in a machine's hands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The address.
+    pub ip: Ipv4Addr,
+    /// Whose it is.
+    pub mac: MacAddr,
+    /// The machine, if the inventory has it.
+    pub node: Option<Xname>,
+    /// The plane's name.
+    pub plane: String,
+    /// Until when, RFC 3339; none: the inventory's, and not asked for since dhcp started.
+    pub expires: Option<String>,
+}
+
+/// A machine that asked and has no address of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnknownMachine {
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// When it was first seen, RFC 3339.
+    pub first_seen: String,
+    /// When it was last seen, RFC 3339.
+    pub last_seen: String,
+    /// The plane it asked on.
+    pub plane: String,
+    /// Its vendor class (option 60), what is printable of it.
+    pub vendor_class: String,
+    /// `not-in-inventory`, `no-address` or `other-plane`.
+    pub reason: String,
+    /// How many packets it sent.
+    pub count: u64,
+    /// What it was lent from the plane's pool.
+    pub ip: Option<Ipv4Addr>,
+}
+
+/// A client of dhcp.
+#[derive(Clone, Debug)]
+pub struct Client(web::Client);
+
+impl Client {
+    /// Asks over this connection.
+    #[must_use]
+    pub fn new(client: web::Client) -> Self {
+        Self(client)
+    }
+
+    /// The machines that asked and have no address of their own, the last seen first.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn list_unknown(&self) -> Result<Vec<UnknownMachine>, ClientError> {
+        self.0.get("/pilothouse/v1/unknown").await
+    }
+
+    /// Every address in a machine's hands, by address.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn list_leases(&self) -> Result<Vec<Lease>, ClientError> {
+        self.0.get("/pilothouse/v1/leases").await
+    }
+
+    /// Who has this address.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn find_lease_by_ip(&self, ip: Ipv4Addr) -> Result<Option<Lease>, ClientError> {
+        let found: Vec<Lease> = self.0.get(&format!("/pilothouse/v1/leases?ip={ip}")).await?;
+        Ok(found.into_iter().next())
+    }
+
+    /// What this MAC has.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn find_lease_by_mac(&self, mac: MacAddr) -> Result<Option<Lease>, ClientError> {
+        let found: Vec<Lease> = self.0.get(&format!("/pilothouse/v1/leases?mac={mac}")).await?;
+        Ok(found.into_iter().next())
+    }
+}
