@@ -3,7 +3,7 @@
 //! [`Document`] types what the whole head shares; each service's own table is opaque here and checked by
 //! `pilothouse <service> --check`. An answer file is a document with a `[secrets]` table beside it.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -13,7 +13,9 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use crate::{MacAddr, Service};
+use crate::{Role, Service};
+
+mod check;
 
 /// The only version of the document there has been.
 pub const VERSION: u32 = 1;
@@ -32,9 +34,9 @@ pub struct Document {
     /// Where PostgreSQL is.
     #[serde(default)]
     pub database: Database,
-    /// The named administrators.
-    #[serde(default)]
-    pub admins: Vec<Admin>,
+    /// The named administrators, by account.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub admins: BTreeMap<String, Admin>,
     /// What inventory is told.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub inventory: Table,
@@ -78,9 +80,12 @@ pub struct Cluster {
     /// The head's host name; `<name>-head` if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<String>,
+    /// The nodes' short name, for the DNS label before their number: `nid`.
+    #[serde(default = "short_name")]
+    pub short_name: String,
     /// How a node without a name is called.
-    #[serde(default = "node_name")]
-    pub node_name: String,
+    #[serde(default = "host_pattern")]
+    pub host_pattern: String,
     /// The head's time zone, as in /usr/share/zoneinfo.
     #[serde(default = "timezone")]
     pub timezone: String,
@@ -90,6 +95,9 @@ pub struct Cluster {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
+    /// VLANs and bonds on the NICs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
     /// The networks the head serves or uses.
     #[serde(default)]
     pub planes: Vec<Plane>,
@@ -113,6 +121,38 @@ pub enum PlaneKind {
     Bmc,
 }
 
+/// What a link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkKind {
+    /// A VLAN (IEEE 802.1Q) on a parent.
+    Vlan,
+    /// Several NICs as one.
+    Bond,
+}
+
+/// A network link that is made of NICs. A NIC is named by its name or its MAC address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// The link's name, at most 15 characters.
+    pub name: String,
+    /// VLAN or bond.
+    pub kind: LinkKind,
+    /// vlan: the NIC or bond beneath.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// vlan: 1 to 4094.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u16>,
+    /// bond: the NICs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
+    /// bond: systemd.netdev(5), `Mode=`; `active-backup` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+}
+
 /// A network the head serves or uses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -121,21 +161,32 @@ pub struct Plane {
     pub name: String,
     /// What it carries.
     pub kind: PlaneKind,
-    /// The NIC, by name or MAC address; none for a subnet that is only reached through a relay.
+    /// The NIC, by name or MAC address, or a link; none for subnets that are only reached through a relay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
-    /// The VLAN on that NIC, 1 to 4094.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vlan: Option<u16>,
-    /// The head's address with its prefix, `172.16.0.254/24`; none (site alone): by DHCP.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<Ipv4Net>,
-    /// The router that machines of this plane (site: the head) use; none: none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gateway: Option<Ipv4Addr>,
+    /// The head's addresses with their prefix, `172.16.0.254/24`; none (site alone): by DHCP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<Ipv4Net>,
+    /// Whether another DHCP server may be on this wire; then nobody is refused and no unknown machine answered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
+    /// What is known of the networks on this wire beyond the head's addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subnets: Vec<Subnet>,
+}
+
+/// A network on a plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subnet {
+    /// Which, `172.16.0.0/24`.
+    pub cidr: Ipv4Net,
     /// Addresses for machines that are in no inventory; none: they get no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pool: Option<Pool>,
+    pub range: Option<Pool>,
+    /// The router that machines (site: the head) use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<Ipv4Addr>,
 }
 
 /// A run of addresses, `172.16.0.200-172.16.0.250`, both ends in it.
@@ -164,10 +215,11 @@ pub struct Database {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
-    /// The account's name.
-    pub name: String,
     /// Public keys in OpenSSH's form, at least one.
     pub ssh_keys: Vec<String>,
+    /// What they may do.
+    #[serde(default = "admin_role")]
+    pub role: Role,
 }
 
 /// What an answer file may hold beside the document; it never enters the document.
@@ -179,7 +231,7 @@ pub struct Secrets {
     pub bmc: Option<BmcSecret>,
     /// crypt(5) hashes by administrator, for log-in on a tty.
     #[serde(default)]
-    pub password_hashes: std::collections::BTreeMap<String, String>,
+    pub password_hashes: BTreeMap<String, String>,
 }
 
 /// The account that opens the BMCs by default.
@@ -221,8 +273,14 @@ pub struct DocumentError {
     pub message: String,
 }
 
-fn node_name() -> String {
+fn short_name() -> String {
+    "nid".to_owned()
+}
+fn host_pattern() -> String {
     "nid{nid:03}".to_owned()
+}
+fn admin_role() -> Role {
+    Role::Admin
 }
 fn timezone() -> String {
     "UTC".to_owned()
@@ -258,13 +316,49 @@ impl Network {
     /// The first plane of a kind that has a local address.
     #[must_use]
     pub fn first(&self, kind: PlaneKind) -> Option<(&Plane, Ipv4Net)> {
-        self.planes.iter().filter(|it| it.kind == kind).find_map(|it| Some((it, it.address?)))
+        self.planes.iter().filter(|it| it.kind == kind).find_map(|it| Some((it, it.address()?)))
     }
 
     /// The plane whose network holds this address.
     #[must_use]
     pub fn plane_of(&self, address: Ipv4Addr) -> Option<&Plane> {
-        self.planes.iter().find(|it| it.address.is_some_and(|net| net.contains(&address)))
+        self.planes.iter().find(|it| it.networks().any(|net| net.contains(&address)))
+    }
+
+    /// The link of this name.
+    #[must_use]
+    pub fn link(&self, name: &str) -> Option<&Link> {
+        self.links.iter().find(|it| it.name == name)
+    }
+}
+
+impl Plane {
+    /// The head's first address on this plane.
+    #[must_use]
+    pub fn address(&self) -> Option<Ipv4Net> {
+        self.addresses.first().copied()
+    }
+
+    /// The networks on this plane: those of the head's addresses, then those that are only named.
+    pub fn networks(&self) -> impl Iterator<Item = Ipv4Net> {
+        self.addresses.iter().map(Ipv4Net::trunc).chain(self.subnets.iter().map(|it| it.cidr.trunc()))
+    }
+
+    /// The router of the network of the head's first address.
+    #[must_use]
+    pub fn router(&self) -> Option<Ipv4Addr> {
+        self.first_subnet()?.router
+    }
+
+    /// The addresses for unknown machines in the network of the head's first address.
+    #[must_use]
+    pub fn range(&self) -> Option<Pool> {
+        self.first_subnet()?.range
+    }
+
+    fn first_subnet(&self) -> Option<&Subnet> {
+        let net = self.address()?.trunc();
+        self.subnets.iter().find(|it| it.cidr.trunc() == net)
     }
 }
 
@@ -308,7 +402,7 @@ impl Document {
     /// The first thing that does not hold, with its line and column.
     pub fn parse(text: &str) -> Result<Self, DocumentError> {
         let document: Self = toml::from_str(text).map_err(|error| syntax_error(text, &error))?;
-        document.check().map_err(|(path, message)| {
+        check::check(&document).map_err(|check::Wrong { path, message }| {
             let (line, column) = locate(text, &path);
             DocumentError { line, column, message }
         })?;
@@ -330,114 +424,6 @@ impl Document {
             Service::Power => &self.power,
             Service::Console => &self.console,
         }
-    }
-
-    /// What serde cannot say: names, uniqueness, what fits together. The path leads to the wrong value.
-    fn check(&self) -> Result<(), (Vec<String>, String)> {
-        let at = |path: &[&str]| path.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
-        if self.version != VERSION {
-            return Err((
-                at(&["version"]),
-                format!("this head reads version {VERSION} of the document alone"),
-            ));
-        }
-        if !is_label(&self.cluster.name) {
-            return Err((at(&["cluster", "name"]), label_hint(&self.cluster.name)));
-        }
-        if self.cluster.domain.is_empty() || !self.cluster.domain.split('.').all(is_label) {
-            let hint = format!("{:?} is no domain name; write cluster.example", self.cluster.domain);
-            return Err((at(&["cluster", "domain"]), hint));
-        }
-        if let Some(head) = self.cluster.head.as_ref().filter(|it| !is_label(it)) {
-            return Err((at(&["cluster", "head"]), label_hint(head)));
-        }
-        let sound = |it: &str| it.split('/').all(|it| !it.is_empty() && it != ".." && is_zone_word(it));
-        if !sound(&self.cluster.timezone) {
-            return Err((at(&["cluster", "timezone"]), "write a time zone as Europe/Berlin or UTC".into()));
-        }
-        self.check_planes()?;
-        self.check_admins()
-    }
-
-    fn check_planes(&self) -> Result<(), (Vec<String>, String)> {
-        let mut names = HashSet::new();
-        for (index, plane) in self.network.planes.iter().enumerate() {
-            let at = |key: &str| vec!["network".into(), "planes".into(), index.to_string(), key.to_owned()];
-            if !is_label(&plane.name) {
-                return Err((at("name"), label_hint(&plane.name)));
-            }
-            if !names.insert(&plane.name) {
-                return Err((at("name"), format!("the plane {:?} is there twice", plane.name)));
-            }
-            if let Some(interface) = plane.interface.as_ref().filter(|it| !is_interface(it)) {
-                return Err((
-                    at("interface"),
-                    format!("{interface:?} is no interface name and no MAC address"),
-                ));
-            }
-            if plane.vlan.is_some_and(|it| !(1..=4094).contains(&it)) {
-                return Err((at("vlan"), "a VLAN is 1 to 4094".into()));
-            }
-            let Some(net) = plane.address else {
-                if plane.kind == PlaneKind::Site {
-                    continue;
-                }
-                let hint = format!("the plane {:?} needs the head's address, as 172.16.0.254/24", plane.name);
-                return Err((at("kind"), hint));
-            };
-            if net.prefix_len() < 31 && (net.addr() == net.network() || net.addr() == net.broadcast()) {
-                return Err((at("address"), format!("{net} is the network's own address, not a machine's")));
-            }
-            if let Some(gateway) = plane.gateway.filter(|it| !net.contains(it)) {
-                return Err((at("gateway"), format!("the gateway {gateway} is not in {}", net.trunc())));
-            }
-            if let Some(pool) = plane.pool {
-                if !net.contains(&pool.first) || !net.contains(&pool.last) {
-                    return Err((at("pool"), format!("the pool is not in {}", net.trunc())));
-                }
-                if pool.contains(net.addr()) {
-                    return Err((
-                        at("pool"),
-                        format!("the pool holds the head's own address {}", net.addr()),
-                    ));
-                }
-            }
-            let overlap = self.network.planes[..index].iter().find(|it| {
-                it.address
-                    .is_some_and(|other| other.contains(&net.network()) || net.contains(&other.network()))
-                    && it.address.map(|it| it.addr()) != Some(net.addr())
-            });
-            if let Some(other) = overlap {
-                let hint =
-                    format!("{net} overlaps {} of the plane {:?}", other.address.unwrap_or(net), other.name);
-                return Err((at("address"), hint));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_admins(&self) -> Result<(), (Vec<String>, String)> {
-        let mut names = HashSet::new();
-        for (index, admin) in self.admins.iter().enumerate() {
-            let at = |key: &str| vec!["admins".into(), index.to_string(), key.to_owned()];
-            if !is_account(&admin.name) {
-                let hint = format!("{:?} is no account name; small letters, digits, - and _", admin.name);
-                return Err((at("name"), hint));
-            }
-            if !names.insert(&admin.name) {
-                return Err((at("name"), format!("the administrator {:?} is there twice", admin.name)));
-            }
-            if admin.ssh_keys.is_empty() {
-                return Err((at("name"), format!("the administrator {:?} needs an SSH key", admin.name)));
-            }
-            if let Some(key) = admin.ssh_keys.iter().find(|it| !is_ssh_key(it)) {
-                let start: String = key.chars().take(24).collect();
-                let hint =
-                    format!("{start:?}… is no OpenSSH public key; copy the line of ~/.ssh/id_ed25519.pub");
-                return Err((at("ssh_keys"), hint));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -515,10 +501,6 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-fn label_hint(text: &str) -> String {
-    format!("{text:?} is no DNS label; small letters, digits and -, at most 63")
-}
-
 /// Whether the text is a DNS label in lower case (RFC 1123 section 2.1).
 #[must_use]
 pub fn is_label(text: &str) -> bool {
@@ -527,10 +509,6 @@ pub fn is_label(text: &str) -> bool {
         && text.bytes().all(inner)
         && !text.starts_with('-')
         && !text.ends_with('-')
-}
-
-fn is_zone_word(text: &str) -> bool {
-    text.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-' | b'+'))
 }
 
 /// Whether the text is an account name that useradd(8) would take.
@@ -542,11 +520,6 @@ pub fn is_account(text: &str) -> bool {
         && text.starts_with(|it: char| it.is_ascii_lowercase())
         && !matches!(text, "root" | "postgres" | "nobody" | "daemon" | "bin" | "sys")
         && !text.starts_with("pilothouse")
-}
-
-fn is_interface(text: &str) -> bool {
-    let word = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'-' | b'_');
-    text.parse::<MacAddr>().is_ok() || ((1..=15).contains(&text.len()) && text.bytes().all(word))
 }
 
 /// Whether the text is a line of an `authorized_keys` file without options: type, base64, comment.
@@ -584,15 +557,17 @@ domain = "openchami.cluster"
 name = "nodes"
 kind = "nodes"
 interface = "ens3"
-address = "172.16.0.254/24"
-pool = "172.16.0.200-172.16.0.250"
+addresses = ["172.16.0.254/24"]
+
+[[network.planes.subnets]]
+cidr = "172.16.0.0/24"
+range = "172.16.0.200-172.16.0.250"
 
 [secrets.bmc]
 user = "admin"
 password = "canary"
 
-[[admins]]
-name = "alice"
+[admins.alice]
 ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMkK1vB7nQvJ3p7yq0o3Yl0m5yqO6y3m7m8m9n0p1q2r alice@site"]
 
 [gateway]
@@ -613,9 +588,9 @@ trusted_proxies = ["127.0.0.1"]
             ("name = \"demo\"", "name = \"Demo!\"", 4, "DNS label"),
             ("254/24", "254/33", 11, ""),
             ("254/24", "0/24", 11, "network's own"),
-            ("172.16.0.250", "172.16.1.250", 12, "not in 172.16.0.0/24"),
+            ("172.16.0.250", "172.16.1.250", 15, "not in 172.16.0.0/24"),
             ("kind = \"nodes\"", "kind = \"node\"", 9, "unknown variant"),
-            ("ssh-ed25519 AAAA", "ssh-ed25519 BBBB", 20, "OpenSSH"),
+            ("ssh-ed25519 AAAA", "ssh-ed25519 BBBB", 22, "OpenSSH"),
             ("interface =", "interfaces =", 10, "unknown field"),
             ("version = 1", "version = 2", 1, "version 1"),
         ];

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Service;
 
 /// A right that a route asks for (a word of the `scope` claim, RFC 8693 section 4.2).
@@ -27,7 +29,8 @@ pub enum Scope {
 pub type Scopes = BTreeSet<Scope>;
 
 /// What a person or a service client is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Reads everything that is no secret.
     Viewer,
