@@ -73,7 +73,8 @@ pub(crate) async fn run(head: &Head, command: Command) -> Result<(), Failure> {
         Command::List { unknown: true } => list_unknown(head).await,
         Command::List { unknown: false } => list(head).await,
         Command::Show { node } => {
-            let found: Value = head.client(Service::Inventory).get(&format!("/pilothouse/v1/nodes/{node}")).await?;
+            let path = format!("/pilothouse/v1/nodes/{node}");
+            let found: Value = head.client(Service::Inventory).get(&path).await?;
             println!("{found:#}");
             Ok(())
         }

@@ -16,7 +16,7 @@ domain = "openchami.cluster"
 name = "nodes"
 kind = "nodes"
 interface = "{interface}"
-address = "{address}"
+addresses = ["{address}"]
 "#
     );
     toml::from_str(&text).expect("the demo document is TOML")

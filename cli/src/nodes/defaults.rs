@@ -86,7 +86,7 @@ async fn give_keys(head: &Head, document: &Document, group: &str) -> Result<Opti
         Err(ClientError::Status { status: StatusCode::NOT_FOUND, .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let keys: Vec<&String> = document.admins.iter().flat_map(|it| &it.ssh_keys).collect();
+    let keys: Vec<&String> = document.admins.values().flat_map(|it| &it.ssh_keys).collect();
     if keys.is_empty() {
         return Ok(None);
     }

@@ -46,7 +46,7 @@ pub async fn serve(context: Context) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.log_dir).with_context(|| format!("make {}", config.log_dir.display()))?;
     let mirror = Mirror::<Inventory>::load(&context.paths.state, "inventory").context("load the last good copy")?;
     let inventory = Client::unix(context.socket_of(Service::Inventory));
-    let hub = Arc::new(Hub::new(config, context.document.cluster.node_name.clone()));
+    let hub = Arc::new(Hub::new(config, context.document.cluster.host_pattern.clone()));
     let router = api::router(mirror.clone(), Arc::clone(&hub));
     context.ready("consoles are logged")?;
     let lines = line::keep_lines(Arc::clone(&hub), mirror.clone(), inventory.clone(), context.stop.clone());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use domain::Xname;
 use domain::inventory::Endpoint;
-use inventory::client::Credential;
+use inventory::client::{Credential, InventoryClient};
 use ipmi::{CipherSuite, Session, SessionOptions, Target};
 use web::{Client, ClientError};
 
@@ -19,7 +19,7 @@ const STEP_MAX: Duration = Duration::from_secs(5);
 /// Opens sessions; keeps the accounts in memory until they change or are refused.
 #[derive(Clone)]
 pub struct Bmcs {
-    inventory: Client,
+    inventory: InventoryClient,
     known: Arc<Mutex<HashMap<Xname, (i64, Credential)>>>,
 }
 
@@ -46,12 +46,14 @@ pub enum OpenError {
         protocol: String,
     },
     /// There is no account for it.
-    #[error("BMC {bmc}: no account is known; set one with `pilotctl bmc set`")]
-    NoCredential {
+    #[error("BMC {0}: no account is known; set one with `pilotctl bmc set`")]
+    NoCredential(Xname),
+    /// The inventory cannot be asked for the account.
+    #[error("BMC {bmc}: its account cannot be read from the inventory: {source}")]
+    Inventory {
         /// The BMC.
         bmc: Xname,
         /// What the inventory says.
-        #[source]
         source: ClientError,
     },
     /// The BMC refuses, or does not answer.
@@ -70,7 +72,7 @@ impl Bmcs {
     /// Sessions for accounts that this inventory knows.
     #[must_use]
     pub fn new(inventory: Client) -> Self {
-        Self { inventory, known: Arc::default() }
+        Self { inventory: InventoryClient::new(inventory), known: Arc::default() }
     }
 
     /// Opens a session.
@@ -106,8 +108,9 @@ impl Bmcs {
         if let Some(kept) = kept {
             return Ok(kept);
         }
-        let asked = inventory::client::credential(&self.inventory, bmc).await;
-        let asked = asked.map_err(|source| OpenError::NoCredential { bmc: bmc.clone(), source })?;
+        let asked = self.inventory.find_credential(bmc).await;
+        let asked = asked.map_err(|source| OpenError::Inventory { bmc: bmc.clone(), source })?;
+        let asked = asked.ok_or_else(|| OpenError::NoCredential(bmc.clone()))?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(bmc.clone(), (version, asked.clone()));
         Ok(asked)
@@ -119,7 +122,7 @@ fn options() -> SessionOptions {
 }
 
 fn target(endpoint: &Endpoint, address: SocketAddr, account: &Credential) -> Target {
-    let mut target = Target::new(address, account.user.clone(), account.password.as_str());
+    let mut target = Target::new(address, account.user.clone(), account.password.clone());
     target.kg = account.kg.as_ref().map(|it| zeroize::Zeroizing::new(it.as_bytes().to_vec()));
     if let Some(suites) = &endpoint.cipher_suites {
         let known = [CipherSuite::Seventeen, CipherSuite::Three];

@@ -42,7 +42,7 @@ pub async fn serve(context: Context) -> anyhow::Result<()> {
     let mirror = Mirror::<Inventory>::load(&context.paths.state, "inventory").context("load the last good copy")?;
     let inventory = Client::unix(context.socket_of(Service::Inventory));
     let bmcs = Bmcs::new(inventory.clone());
-    let pattern = context.document.cluster.node_name.clone();
+    let pattern = context.document.cluster.host_pattern.clone();
     let router = api::router(mirror.clone(), bmcs, config, pattern);
     context.ready("power commands are taken")?;
     let follow = mirror.follow_socket(inventory, context.stop.clone());
