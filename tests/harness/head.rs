@@ -16,10 +16,10 @@ use domain::Service;
 use http::Method;
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, chown};
-use tempfile::TempDir;
 use toml::Table;
 use web::Client;
 
+use crate::folder::Folder;
 use crate::front::Front;
 use crate::pg::Pg;
 use crate::{document, program};
@@ -82,7 +82,7 @@ pub struct Head {
     front: Option<Front>,
     pg: Pg,
     // Last, so that the folder goes when the processes have gone.
-    folder: TempDir,
+    folder: Folder,
 }
 
 impl Ports {
@@ -143,7 +143,7 @@ impl Head {
             );
         }
         let program = program::pilothouse()?;
-        let folder = tempfile::Builder::new().prefix("pilothouse-").tempdir().context("make a folder")?;
+        let folder = Folder::make("head")?;
         make_folders(folder.path(), &options.services)?;
         let program = reachable(&program, folder.path())?;
         let pg = Pg::start().await?;
@@ -356,7 +356,6 @@ fn make_folders(folder: &Path, services: &[Service]) -> anyhow::Result<()> {
         let uid = owner.map(|it| it.uid().into());
         chown(&path, uid, owner.map(|it| it.uid().into())).with_context(|| format!("own {}", path.display()))
     };
-    make(folder.to_owned(), 0o755, None)?;
     for name in ["run", "run/notify", "state", "credentials", "log"] {
         make(folder.join(name), 0o755, None)?;
     }

@@ -2,15 +2,27 @@
 //! simulated BMCs, virtual machines. Whatever is started here ends with the value that stands for it, and with the
 //! process that started it.
 
+pub mod bmc;
+pub mod console;
 pub mod document;
+pub mod folder;
 pub mod front;
 pub mod head;
+pub mod lab;
+pub mod net;
+pub mod node;
 pub mod pg;
 pub mod process;
 pub mod program;
 pub mod replay;
 pub mod settle;
+pub mod vm;
 
+pub use bmc::Bmc;
+pub use console::Console;
 pub use head::{Head, HeadOptions};
+pub use net::Net;
+pub use node::Node;
 pub use pg::Pg;
 pub use process::{Process, Run};
+pub use vm::Vm;

@@ -1,18 +1,16 @@
 //! A throwaway PostgreSQL: real, on a UNIX socket alone, gone with its handle.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::folder::Folder;
+use crate::process::{Process, Run};
+use crate::settle;
 use anyhow::{Context as _, bail};
 use domain::Service;
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, User, chown};
-use tempfile::TempDir;
-
-use crate::process::{Process, Run};
-use crate::settle;
 
 /// The versions that the SQL is written for, the image's first.
 const VERSIONS: [&str; 3] = ["17", "16", "15"];
@@ -38,7 +36,7 @@ pub struct Pg {
     programs: PathBuf,
     owner: Option<u32>,
     // Last, so that the folder goes when the server has gone.
-    folder: TempDir,
+    folder: Folder,
 }
 
 impl Pg {
@@ -52,8 +50,7 @@ impl Pg {
         let programs = programs.into_iter().find(|it| it.join("initdb").is_file()).with_context(|| {
             format!("no PostgreSQL of {VERSIONS:?} is here; install postgresql, or run image/prepare test")
         })?;
-        let folder = tempfile::Builder::new().prefix("pilothouse-pg-").tempdir().context("make a folder")?;
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+        let folder = Folder::make("pg")?;
         let owner = if Uid::effective().is_root() {
             let postgres = User::from_name("postgres").context("look up the user postgres")?;
             Some(postgres.map_or(65534, |it| it.uid.as_raw()))

@@ -1,0 +1,106 @@
+//! A lab: namespaces for network, mounts and processes that end with us, however we end. Whoever needs one runs
+//! itself again inside: `unshare --kill-child` kills its first process when it is killed, and with the first
+//! process of a pid namespace the kernel kills all others, drops the mounts and removes the interfaces.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+
+use crate::program::{find, top};
+
+/// Set inside a lab.
+const VARIABLE: &str = "PILOTHOUSE_LAB";
+/// Where the lab's files are, in memory and gone with it; one of these folders is nobody's source tree.
+const PLACES: [&str; 3] = ["/media", "/mnt", "/srv"];
+
+/// Whether this process is in a lab.
+#[must_use]
+pub fn is_inside() -> bool {
+    std::env::var_os(VARIABLE).is_some()
+}
+
+/// What runs this program again inside a lab with these arguments. It dies with its parent.
+///
+/// # Errors
+///
+/// If the tools are not installed.
+pub fn command<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> anyhow::Result<Command> {
+    let mut command = Command::new(find("setpriv", "util-linux")?);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(find("unshare", "util-linux")?);
+    if !Uid::effective().is_root() {
+        command.args(["--user", "--map-auto", "--map-root-user"]);
+    }
+    command.args(["--mount", "--net", "--pid", "--mount-proc", "--fork", "--kill-child=KILL", "--"]);
+    command.arg(std::env::current_exe().context("find our own program")?).args(arguments).env(VARIABLE, "1");
+    Ok(command)
+}
+
+/// Makes the inside habitable: a file system in memory for temporary files. Call it first of all inside.
+///
+/// # Errors
+///
+/// If this is no lab, or mounting fails.
+pub fn settle_in() -> anyhow::Result<PathBuf> {
+    if !is_inside() || std::process::id() != 1 {
+        bail!("this is no lab; it is entered by `cargo xtask demo` and by tests");
+    }
+    let program = std::env::current_exe().context("find our own program")?;
+    let free =
+        |place: &&&str| Path::new(place).is_dir() && !program.starts_with(place) && !top().starts_with(place);
+    let place = PLACES.iter().find(free).context("none of /media, /mnt and /srv can be used")?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some("lab"), *place, Some("tmpfs"), flags, Some("mode=1777")).context("mount the lab's files")?;
+    Ok(PathBuf::from(place))
+}
+
+/// Runs a test inside a lab: outside, its own binary again with this test alone; inside, the body. `name` is the
+/// test's path in the binary. Its output is shown if it fails.
+///
+/// # Panics
+///
+/// If the test fails.
+pub fn test<F: Future<Output = anyhow::Result<()>>>(name: &str, body: impl FnOnce(PathBuf) -> F) {
+    if is_inside() {
+        let place = settle_in().expect("a habitable lab");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        if let Err(error) = runtime.block_on(body(place)) {
+            panic!("{error:#}");
+        }
+        return;
+    }
+    let mut command = command([name, "--exact", "--nocapture", "--test-threads=1"]).expect("the lab's tools");
+    let output = command.stdin(Stdio::null()).output().expect("run unshare");
+    let text = [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned()).concat();
+    assert!(text.contains("running 1 test"), "no test is called {name}:\n{text}");
+    assert!(output.status.success(), "{text}");
+}
+
+/// Sends a signal to the first process inside the lab whose `command` runs as this pid.
+///
+/// # Errors
+///
+/// If it may not be signalled; nothing happens if it has ended.
+pub fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    for child in children.split_whitespace().filter_map(|it| it.parse().ok()) {
+        kill(Pid::from_raw(child), signal).with_context(|| format!("send {signal} into the lab"))?;
+    }
+    Ok(())
+}
+
+/// Shows a folder at another place of the lab, which is made.
+///
+/// # Errors
+///
+/// If it cannot be mounted.
+pub fn bind(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("make {}", to.display()))?;
+    let none = None::<&str>;
+    mount(Some(from), to, none, MsFlags::MS_BIND, none)
+        .with_context(|| format!("show {} there", from.display()))
+}
