@@ -123,8 +123,8 @@ impl IntoResponse for TokenAnswer {
 }
 
 impl Auth {
-    /// A token for whoever is known by their process on this head: never beyond their own role, and never for one
-    /// who is known by a token, which would then live for ever.
+    /// A token for whoever is known by their process on this head: never beyond their own role, and never for
+    /// one who is known by a token, which would then live for ever.
     fn give_to_peer(&self, caller: &Caller, request: &TokenRequest) -> Result<TokenAnswer, Error> {
         let own = match caller.token {
             Err(TokenError::Missing) => model::role_of(&caller.scopes).ok_or(Error::Stranger)?,

@@ -19,8 +19,8 @@ pub struct Token {
     pub scope: String,
 }
 
-/// A token for the caller's own account, as the socket's peer credentials show it: an administrator or operator
-/// on the head. None: the caller's own role, 12 h.
+/// A token for the caller's own account, as the socket's peer credentials show it: an administrator or
+/// operator on the head. None: the caller's own role, 12 h.
 ///
 /// # Errors
 ///

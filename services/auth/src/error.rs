@@ -1,5 +1,5 @@
-//! What auth refuses, and how it says so: OAuth's JSON on OAuth's paths (RFC 6749 section 5.2), problem documents
-//! on our own.
+//! What auth refuses, and how it says so: OAuth's JSON on OAuth's paths (RFC 6749 section 5.2), problem
+//! documents on our own.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};

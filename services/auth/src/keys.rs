@@ -10,15 +10,18 @@ use aws_lc_rs::digest;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use daemon::{Context, Retry};
+use daemon::{Context, Issue, Retry, Severity};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use web::{Database, SealKey};
+use web::{Database, SealKey, Unavailable};
 
 use crate::model::Claims;
 use crate::store;
+
+/// The health issue while database and last good copy cannot be brought together.
+const UNSETTLED: &str = "signing-keys-unsettled/auth";
 
 /// A key as it is kept, in the database and in the state folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,17 +87,21 @@ impl Keys {
         jsonwebtoken::encode(&header, claims, &signing.key).map_err(SignError::Sign)
     }
 
-    /// Brings database and last good copy together: the database's keys count; an empty one is given ours, or a
-    /// new one. Retried until done or stopped.
+    /// Brings database and last good copy together: the database's keys count; an empty one is given ours, or
+    /// a new one. Retried until done or stopped.
     pub(crate) async fn settle(&self, context: &Context, database: &Database) {
         let mut retry = Retry::default();
         while !context.stop.is_cancelled() {
             match self.settle_once(database).await {
                 Ok(()) => {
                     context.status("tokens are issued");
+                    context.issues().clear(UNSETTLED);
                     return;
                 }
-                Err(error) => tracing::warn!("the signing keys are not settled with the database: {error:#}"),
+                Err(error) if error.is::<Unavailable>() => {
+                    tracing::debug!("the signing keys are not settled: {error:#}")
+                }
+                Err(error) => context.issues().raise(unsettled(&error)),
             }
             tokio::select! {
                 () = context.stop.cancelled() => {}
@@ -147,6 +154,22 @@ impl Keys {
         let (kid, jwk) = public_half(&pair);
         anyhow::ensure!(kid == kept.kid, "the key {} bears the name of another", kept.kid);
         Ok(SigningKey { kid, jwk, key: EncodingKey::from_ec_der(&pkcs8) })
+    }
+}
+
+/// Raised again it changes nothing, so the retries need no limit of their own.
+fn unsettled(error: &anyhow::Error) -> Issue {
+    Issue {
+        id: UNSETTLED.to_owned(),
+        kind: "signing-keys-unsettled".to_owned(),
+        context: serde_json::json!({"reason": format!("{error:#}")}),
+        severity: Severity::Error,
+        since: String::new(),
+        summary: format!("the signing keys are not settled with the database: {error:#}"),
+        suggestion: "If the sealing key was replaced, restore the credential auth.seal-key from the backup"
+            .to_owned(),
+        fix: None,
+        message_id: String::new(),
     }
 }
 

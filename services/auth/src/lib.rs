@@ -2,7 +2,7 @@
 //!
 //! | what | where |
 //! | --- | --- |
-//! | callers | every service (keys), pilotctl and `gen_access_token` (tokens), service clients through the gateway |
+//! | callers | every service (keys), pilotctl and `gen_access_token` (tokens), clients through the gateway |
 //! | socket | `/run/pilothouse/auth.sock` |
 //! | tables | `signing_key` (sealed), `client` (hashes of secrets) |
 //! | state | `signing-keys.json`: the sealed keys' last good copy; `clients.ndjson`: the Mirror of `client` |

@@ -83,7 +83,8 @@ pub(crate) fn role_word(role: Role) -> &'static str {
     }
 }
 
-/// What a client asks for out of what it may have; all of it if it names nothing. None: a word it may not have.
+/// What a client asks for out of what it may have; all of it if it names nothing. None: a word it may not
+/// have.
 pub(crate) fn narrow(allowed: &Scopes, asked: Option<&str>) -> Option<Scopes> {
     // OpenID Connect's own word, which libraries send unasked; it adds no right.
     let mut words =
@@ -94,7 +95,7 @@ pub(crate) fn narrow(allowed: &Scopes, asked: Option<&str>) -> Option<Scopes> {
     words.map(|it| it.parse::<Scope>().ok().filter(|it| allowed.contains(it))).collect()
 }
 
-/// Whether the text may be a client's identifier: a word of letters, digits, `.`, `_` and `-`, at most 64 long.
+/// Whether the text may be a client's identifier: letters, digits, `.`, `_` and `-`, at most 64.
 pub(crate) fn is_client_id(text: &str) -> bool {
     let inner = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'_' | b'-');
     (1..=64).contains(&text.len()) && text.bytes().all(inner)
@@ -136,7 +137,7 @@ impl Clients {
         all
     }
 
-    /// The role of the client with this identifier and secret. It takes as long for a client that is not there.
+    /// The role of the client with this identifier and secret. It takes as long for one that is not there.
     pub(crate) fn role(&self, id: &str, secret: &str) -> Option<Role> {
         let given = digest_of(secret);
         let client = self.0.get(id);

@@ -69,8 +69,8 @@ async fn create_head_certificate(
     Ok(Json(HeadAnswer { chain_pem: issued.chain_pem, not_before, not_after }))
 }
 
-/// The gateway's process speaking for itself. A request it passes on has its uid too, but a forwarded address or a
-/// token, and with those not the gateway's own rights.
+/// The gateway's process speaking for itself. A request it passes on has its uid too, but a forwarded address
+/// or a token, and with those not the gateway's own rights.
 fn is_gateway(caller: &Caller) -> bool {
     caller.uid == Some(Service::Gateway.uid())
         && caller.token == Err(TokenError::Missing)

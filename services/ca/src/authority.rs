@@ -1,5 +1,5 @@
-//! The authorities: sealed rows of the database, and sealed too as the last good copy in the state folder, so that
-//! certificates are issued while PostgreSQL is down, also after a restart.
+//! The authorities: sealed rows of the database, and sealed too as the last good copy in the state folder, so
+//! that certificates are issued while PostgreSQL is down, also after a restart.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,16 +11,19 @@ use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use daemon::{Context, Retry};
+use daemon::{Context, Issue, Retry, Severity};
 use rcgen::{CertificateSigningRequestParams, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use web::{Database, SealKey};
+use web::{Database, SealKey, Unavailable};
 
 use crate::error::Error;
 use crate::model::{Policy, Validity};
 use crate::store;
+
+/// The health issue while database and last good copy cannot be brought together.
+const UNSETTLED: &str = "authorities-unsettled/ca";
 
 /// An authority as it is kept, in the database and in the state folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,17 +123,21 @@ impl Authorities {
         Ok(Issued { chain_pem: leaf.pem() + &authority.intermediate_pem, validity })
     }
 
-    /// Brings database and last good copy together: the database's root counts; an empty database is given ours, or
-    /// a new one. Retried until done or stopped.
+    /// Brings database and last good copy together: the database's root counts; an empty database is given
+    /// ours, or a new one. Retried until done or stopped.
     pub(crate) async fn settle(&self, context: &Context, database: &Database) {
         let mut retry = Retry::default();
         while !context.stop.is_cancelled() {
             match self.settle_once(database).await {
                 Ok(()) => {
                     context.status("certificates are issued");
+                    context.issues().clear(UNSETTLED);
                     return;
                 }
-                Err(error) => tracing::warn!("the authorities are not settled with the database: {error:#}"),
+                Err(error) if error.is::<Unavailable>() => {
+                    tracing::debug!("the authorities are not settled: {error:#}")
+                }
+                Err(error) => context.issues().raise(unsettled(&error)),
             }
             tokio::select! {
                 () = context.stop.cancelled() => {}
@@ -243,6 +250,22 @@ impl Authorities {
 
 fn newest_root(all: &[SealedAuthority]) -> Option<&SealedAuthority> {
     all.iter().filter(|it| it.is_root()).max_by_key(|it| it.not_before)
+}
+
+/// Raised again it changes nothing, so the retries need no limit of their own.
+fn unsettled(error: &anyhow::Error) -> Issue {
+    Issue {
+        id: UNSETTLED.to_owned(),
+        kind: "authorities-unsettled".to_owned(),
+        context: serde_json::json!({"reason": format!("{error:#}")}),
+        severity: Severity::Error,
+        since: String::new(),
+        summary: format!("the authorities are not settled with the database: {error:#}"),
+        suggestion: "If the sealing key was replaced, restore the credential ca.seal-key from the backup"
+            .to_owned(),
+        fix: None,
+        message_id: String::new(),
+    }
 }
 
 /// What a sealed key is bound to.

@@ -5,7 +5,7 @@
 //! | callers | gateway (`head-certificate`, by its uid alone); everyone (the root certificate) |
 //! | socket | `/run/pilothouse/ca.sock` |
 //! | tables | `authority`: certificates, and their keys sealed |
-//! | state | `authorities.json`: the last good copy, keys sealed; `/run/pilothouse/ca/root.pem` for the trust store |
+//! | state | `authorities.json`: the last good copy, keys sealed; `/run/pilothouse/ca/root.pem`: the root |
 //! | specification | RFC 5280; the names of a certificate come from the document, never from a request |
 
 mod api;

@@ -1,4 +1,4 @@
-//! What is certified and how: names by policy, and the three kinds of certificate. Pure but for the random serial.
+//! What is certified and how: names by policy, and the three kinds of certificate. Pure but for the serial.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -18,8 +18,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const ROOT_LIFE: Duration = Duration::from_secs(3652 * 24 * 3600);
 /// An intermediate's life, two years; a new one is made at a start past two thirds of it.
 const INTERMEDIATE_LIFE: Duration = Duration::from_secs(730 * 24 * 3600);
-/// Certificates are good from some time before they were made, for machines whose clock is behind: nodes without a
-/// battery get their time only after they have fetched it.
+/// Certificates are good from some time before they were made, for machines whose clock is behind: nodes
+/// without a battery get their time only after they have fetched it.
 const AUTHORITY_BACKDATE: Duration = DAY;
 const LEAF_BACKDATE: Duration = Duration::from_secs(3600);
 
@@ -177,7 +177,7 @@ fn params(name: &str, validity: Validity) -> Result<CertificateParams, Error> {
     params.distinguished_name.push(DnType::CommonName, name);
     params.not_before = validity.not_before;
     params.not_after = validity.not_after;
-    // Random, positive and below 20 octets (RFC 5280 section 4.1.2.2); derived from the key it would repeat itself.
+    // Random, positive, below 20 octets (RFC 5280 section 4.1.2.2); made from the key it would repeat itself.
     let mut serial = [0; 16];
     aws_lc_rs::rand::fill(&mut serial).map_err(|_| Error::RemoteKeyError)?;
     serial[0] = serial[0] & 0x7f | 0x40;

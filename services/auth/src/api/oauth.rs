@@ -1,4 +1,4 @@
-//! The token endpoint (RFC 6749 sections 2.3, 3.2 and 4.4), and `/token` as the bootcamp's login service has it.
+//! The token endpoint (RFC 6749 sections 2.3, 3.2 and 4.4), and `/token` as the bootcamp's login service has.
 
 use std::collections::HashMap;
 
@@ -41,8 +41,8 @@ pub(super) async fn give_client_token(
     }
 }
 
-/// A client by its secret, or an administrator or operator by their process on the head. Whoever comes over the
-/// network has no process here, so without a secret they get nothing.
+/// A client by its secret, or an administrator or operator by their process on the head. Whoever comes over
+/// the network has no process here, so without a secret they get nothing.
 pub(super) async fn give_any_token(
     State(auth): State<Auth>,
     caller: Caller,
@@ -107,8 +107,8 @@ fn find_credentials(headers: &HeaderMap, form: &Form) -> Result<Option<Credentia
             let malformed = || OauthError::Client { basic: true };
             let text = STANDARD.decode(basic).map(Zeroizing::new).map_err(|_| malformed())?;
             let text = std::str::from_utf8(&text).map_err(|_| malformed())?;
+            // Both are form-encoded before they are joined (section 2.3.1); ours are the same either way.
             let (id, secret) = text.split_once(':').ok_or_else(malformed)?;
-            // Both are form-encoded before they are joined (section 2.3.1); ours hold nothing that differs.
             Ok(Some(Credentials { id: id.to_owned(), secret: secret.to_owned().into(), basic: true }))
         }
         (None, Some(id), Some(secret)) => {

@@ -29,7 +29,8 @@ impl Head {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("auth.seal-key"), [7; 32]).unwrap();
         let text = format!(
-            "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"openchami.cluster\"\n[database]\nsocket = {:?}\n",
+            "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"openchami.cluster\"\n\
+             [database]\nsocket = {:?}\n",
             folder.path().join("no-postgres")
         );
         Self { document: Document::parse(&text).unwrap(), folder }

@@ -77,3 +77,26 @@ async fn the_very_first_start_waits_for_the_database() {
     stop.cancel();
     tokio::time::timeout(LIMIT, served).await.unwrap().unwrap().unwrap();
 }
+
+/// Keys that do not open here (the sealing key was replaced) are named, and no others are made beside them.
+#[sqlx::test(migrator = "auth::MIGRATIONS")]
+async fn keys_that_do_not_open_are_a_health_issue(db: PgPool) {
+    let running = Running::start(db.clone()).await;
+    let other = Head::new();
+    std::fs::write(other.folder.path().join("auth.seal-key"), [8; 32]).unwrap();
+    let stop = CancellationToken::new();
+    let context = other.context(&stop);
+    tokio::spawn(auth::serve_with(context, Database::ready(db)));
+    let issues = other.folder.path().join("auth/issues.json");
+    let raised = async {
+        while !std::fs::read_to_string(&issues).is_ok_and(|it| it.contains("signing-keys-unsettled/auth")) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, raised).await.unwrap();
+    let refused = other.client().get::<Value>("/.well-known/jwks.json").await;
+    assert!(matches!(refused, Err(ClientError::Status { status: StatusCode::SERVICE_UNAVAILABLE, .. })));
+    let (status, _) = running.call(root(), "GET", "/.well-known/jwks.json", "").await;
+    assert_eq!(status, StatusCode::OK);
+    stop.cancel();
+}

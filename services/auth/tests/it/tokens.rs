@@ -41,8 +41,8 @@ async fn nobody_gets_more_than_their_own_role(db: PgPool) {
     }
 }
 
-/// Neither a service, nor a stranger on the socket, nor anybody over the network gets one for nothing; nor does one
-/// who has a token get the next, which would make it live for ever.
+/// Neither a service, nor a stranger on the socket, nor anybody over the network gets one for nothing; nor
+/// does one who has a token get the next, which would make it live for ever.
 #[sqlx::test(migrator = "auth::MIGRATIONS")]
 async fn strangers_get_no_token(db: PgPool) {
     let auth = Running::start(db).await;

@@ -80,7 +80,8 @@ impl Head {
 
 fn document(postgres: &std::path::Path, address: &str) -> Document {
     let text = format!(
-        "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"openchami.cluster\"\n[database]\nsocket = {postgres:?}\n\
+        "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"openchami.cluster\"\n\
+         [database]\nsocket = {postgres:?}\n\
          [[network.planes]]\nname = \"nodes\"\nkind = \"nodes\"\naddresses = [{address:?}]\n"
     );
     Document::parse(&text).unwrap()

@@ -5,6 +5,10 @@ use std::process::Command;
 
 use axum::http::StatusCode;
 use domain::Service;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use serde_json::json;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -57,7 +61,7 @@ async fn the_heads_names_are_certified_and_no_other(db: PgPool) {
     assert!(!text.contains("CA:TRUE") && !text.contains("evil") && text.contains("TLS Web Server"), "{text}");
 }
 
-/// The gateway's uid alone, speaking for itself: not root, not another service, and not a request it passes on.
+/// The gateway's uid alone, speaking for itself: not root, not another service, not a request it passes on.
 #[sqlx::test(migrator = "ca::MIGRATIONS")]
 async fn nobody_but_the_gateway_is_given_one(db: PgPool) {
     let head = Head::new();
@@ -89,4 +93,26 @@ async fn a_bad_request_is_named(db: PgPool) {
             (StatusCode::BAD_REQUEST, Some("/csr_pem"))
         );
     }
+}
+
+/// rustls, which our own programs verify with, reads the name constraints too, those of addresses as well.
+#[sqlx::test(migrator = "ca::MIGRATIONS")]
+async fn rustls_takes_the_chain(db: PgPool) {
+    let head = Head::new();
+    let ca = settled(&head, db).await;
+    let (_, answer) = head.call(&ca, gateway(), &[], json!({"csr_pem": request_pem()})).await;
+    let chain = CertificateDer::pem_slice_iter(answer["chain_pem"].as_str().unwrap().as_bytes());
+    let chain: Vec<_> = chain.map(Result::unwrap).collect();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(head.root_file()).unwrap()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build().unwrap();
+    let verify = |name: &str| {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        verifier.verify_server_cert(&chain[0], &chain[1..], &name, &[], UnixTime::now())
+    };
+    for name in ["demo.openchami.cluster", "demo-head", "localhost", "172.16.0.254", "127.0.0.1", "::1"] {
+        verify(name).unwrap();
+    }
+    assert!(verify("evil.example").is_err() && verify("10.9.9.9").is_err());
 }
