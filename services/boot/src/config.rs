@@ -49,7 +49,7 @@ impl Config {
         Ok(Self {
             advertise_url: table.advertise_url.map(|it| it.trim_end_matches('/').to_owned()),
             cloud_init_url: table.cloud_init_url.map(|it| it.trim_end_matches('/').to_owned() + "/"),
-            node_name: document.cluster.node_name.clone(),
+            node_name: document.cluster.host_pattern.clone(),
             network: document.network.clone(),
         })
     }
@@ -57,12 +57,16 @@ impl Config {
     /// The head as this machine reaches it over plain HTTP: its address on the machine's plane, else on the first
     /// plane of nodes.
     pub(crate) fn plain_base(&self, caller: Option<IpAddr>) -> Option<String> {
-        let plane = match caller {
-            Some(IpAddr::V4(it)) => self.network.plane_of(it).filter(|it| it.kind == PlaneKind::Nodes),
+        let own = match caller {
+            Some(IpAddr::V4(it)) => self
+                .network
+                .planes
+                .iter()
+                .filter(|plane| plane.kind == PlaneKind::Nodes)
+                .find_map(|plane| plane.addresses.iter().find(|net| net.contains(&it)).copied()),
             _ => None,
         };
-        let net = plane.and_then(|it| it.address);
-        let net = net.or_else(|| self.network.first(PlaneKind::Nodes).map(|(_, net)| net))?;
+        let net = own.or_else(|| self.network.first(PlaneKind::Nodes).map(|(_, net)| net))?;
         Some(format!("http://{}:{PLAIN_PORT}", net.addr()))
     }
 }
@@ -100,8 +104,8 @@ mod tests {
 
     #[test]
     fn the_plain_base_is_on_the_caller_s_plane() {
-        let planes = "[[network.planes]]\nname = \"a\"\nkind = \"nodes\"\naddress = \"172.16.0.254/24\"\n
-            [[network.planes]]\nname = \"b\"\nkind = \"nodes\"\naddress = \"172.17.0.254/24\"\n";
+        let planes = "[[network.planes]]\nname = \"a\"\nkind = \"nodes\"\naddresses = [\"172.16.0.254/24\"]\n
+            [[network.planes]]\nname = \"b\"\nkind = \"nodes\"\naddresses = [\"172.17.0.254/24\"]\n";
         let config = parse(planes).unwrap();
         let base = |it: &str| config.plain_base(it.parse().ok());
         assert_eq!(base("172.17.0.9").as_deref(), Some("http://172.17.0.254:8081"));

@@ -207,7 +207,7 @@ mod tests {
     use super::{Config, origin};
 
     fn at(table: &str, uid: u32, headers: &[(&'static str, &'static str)]) -> (String, String) {
-        let plane = "[[network.planes]]\nname = \"n\"\nkind = \"nodes\"\naddress = \"172.16.0.254/24\"\n";
+        let plane = "[[network.planes]]\nname = \"n\"\nkind = \"nodes\"\naddresses = [\"172.16.0.254/24\"]\n";
         let head = format!("version = 1\n[cluster]\nname = \"d\"\ndomain = \"e\"\n{plane}{table}");
         let config = Config::parse(&Document::parse(&head).unwrap()).unwrap();
         let headers: HeaderMap =
