@@ -13,13 +13,14 @@ pub struct Problem {
     detail: String,
     retry_after_s: Option<u32>,
     errors: Vec<(String, String)>,
+    instance: Option<String>,
 }
 
 impl Problem {
     /// A problem of this status; the title is the status' own text.
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, kind: None, detail: detail.into(), retry_after_s: None, errors: Vec::new() }
+        Self { status, kind: None, detail: detail.into(), retry_after_s: None, errors: Vec::new(), instance: None }
     }
 
     /// A problem of an own path: `urn:pilothouse:<kind>`.
@@ -48,6 +49,13 @@ impl Problem {
         Self { retry_after_s: Some(5), ..problem }
     }
 
+    /// Names the request by its id, as the log does.
+    #[must_use]
+    pub fn instance(mut self, id: impl Into<String>) -> Self {
+        self.instance = Some(id.into());
+        self
+    }
+
     /// Names one member of the body, by JSON pointer, that is wrong.
     #[must_use]
     pub fn error(mut self, pointer: impl Into<String>, detail: impl Into<String>) -> Self {
@@ -64,6 +72,9 @@ impl IntoResponse for Problem {
         body.insert("title".into(), self.status.canonical_reason().unwrap_or("Error").into());
         body.insert("detail".into(), self.detail.into());
         body.insert("status".into(), self.status.as_u16().into());
+        if let Some(instance) = self.instance {
+            body.insert("instance".into(), instance.into());
+        }
         if !self.errors.is_empty() {
             let errors = self
                 .errors

@@ -1,0 +1,87 @@
+//! When a certificate is replaced.
+
+use time::{Duration, OffsetDateTime};
+
+/// From when to when a certificate holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Validity {
+    /// Its first moment.
+    pub(crate) not_before: OffsetDateTime,
+    /// Its last moment.
+    pub(crate) not_after: OffsetDateTime,
+}
+
+/// What is to be done about a certificate at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// Nothing until then.
+    Wait(Duration),
+    /// A new one is to be had.
+    Due,
+    /// As `Due`, and only a third of the life is left, so that somebody has to know.
+    Late,
+}
+
+impl Validity {
+    fn life(self) -> Duration {
+        self.not_after - self.not_before
+    }
+
+    /// Two thirds of the life are over.
+    pub(crate) fn late_at(self) -> OffsetDateTime {
+        self.not_before + self.life() * 2 / 3
+    }
+
+    /// When a new one is asked for: before two thirds are over, earlier by up to a fifteenth of the life, so that
+    /// heads which began together do not ask together. `jitter` is 0 to 65535.
+    pub(crate) fn renew_at(self, jitter: u16) -> OffsetDateTime {
+        self.late_at() - self.life() / 15 * f64::from(jitter) / 65536.0
+    }
+
+    /// Whether it holds now.
+    pub(crate) fn holds(self, now: OffsetDateTime) -> bool {
+        (self.not_before..self.not_after).contains(&now)
+    }
+
+    /// What is to be done now. A clock that went back before the certificate's beginning makes it due too.
+    pub(crate) fn renewal(self, now: OffsetDateTime, jitter: u16) -> Renewal {
+        let renew_at = self.renew_at(jitter);
+        if now < self.not_before || now >= self.late_at() {
+            Renewal::Late
+        } else if now >= renew_at {
+            Renewal::Due
+        } else {
+            Renewal::Wait(renew_at - now)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::{Duration, OffsetDateTime};
+
+    use super::{Renewal, Validity};
+
+    const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    #[test]
+    fn a_certificate_is_renewed_at_two_thirds_of_its_life() {
+        let validity = Validity { not_before: START, not_after: START + Duration::minutes(90) };
+        let at = |minutes| validity.renewal(START + Duration::minutes(minutes), 0);
+        assert_eq!(at(0), Renewal::Wait(Duration::minutes(60)));
+        assert_eq!(at(59), Renewal::Wait(Duration::minutes(1)));
+        assert_eq!(at(60), Renewal::Late);
+        assert_eq!(at(-1), Renewal::Late);
+        assert!(!validity.holds(START + Duration::minutes(90)) && validity.holds(START));
+    }
+
+    #[test]
+    fn jitter_asks_earlier_by_a_fifteenth_at_most() {
+        let validity = Validity { not_before: START, not_after: START + Duration::minutes(90) };
+        assert!(
+            (Duration::minutes(54)..Duration::seconds(54 * 60 + 1))
+                .contains(&(validity.renew_at(65535) - START))
+        );
+        assert_eq!(validity.renewal(START + Duration::minutes(58), 65535), Renewal::Due);
+    }
+}
