@@ -1,0 +1,171 @@
+//! The daemon: takes up with systemd, serves `org.pilothouse.Supervisor1`, follows the units.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use futures_util::StreamExt as _;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use zbus::message::Type;
+use zbus::{Connection, MatchRule, MessageStream, fdo};
+
+use crate::apply::{Applier, Files};
+use crate::bus::{ConfigObject, NAME, ROOT, ServiceObject};
+use crate::generations::Generations;
+use crate::registry::{Registry, object_path};
+use crate::systemd::Systemd;
+
+/// systemd's name on the bus.
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+
+/// Where files are; tests put them elsewhere. The bus is the one of `DBUS_SYSTEM_BUS_ADDRESS`, else the system's.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Places {
+    /// The generations of the configuration
+    #[arg(long, default_value = "/var/lib/pilothouse/config")]
+    pub(crate) state: PathBuf,
+    /// A folder in memory that is the supervisor's alone
+    #[arg(long, default_value = "/run/pilothouse-supervisor")]
+    pub(crate) run: PathBuf,
+    /// The services' sockets
+    #[arg(long, default_value = "/run/pilothouse")]
+    pub(crate) sockets: PathBuf,
+    /// The mark that the head is set up
+    #[arg(long, default_value = "/var/lib/pilothouse/setup-complete")]
+    pub(crate) marker: PathBuf,
+    /// The services' program
+    #[arg(long, default_value = "/usr/bin/pilothouse")]
+    pub(crate) pilothouse: PathBuf,
+}
+
+/// Runs until SIGTERM, or until the bus is lost; then systemd starts us again and the truth is read anew.
+///
+/// # Errors
+///
+/// If the bus or systemd cannot be reached.
+pub(crate) async fn run(places: Places) -> anyhow::Result<()> {
+    let connection = Connection::system().await.context("connect to the system bus")?;
+    let systemd = Systemd::connect(&connection).await?;
+    // Listened to before the states are read, so that no change falls between.
+    let signals = Signals::listen(&connection, &systemd).await?;
+    let registry = Registry::read(systemd.clone(), connection.clone()).await?;
+    let files = Files {
+        pilothouse: places.pilothouse,
+        run: places.run,
+        sockets: places.sockets,
+        marker: places.marker,
+    };
+    let generations = Generations::new(places.state);
+    let applier = Arc::new(Applier::new(files, generations, systemd.clone(), registry.clone()));
+    serve_objects(&connection, &systemd, &registry, &applier).await?;
+    registry.tell_systemd();
+    sd_notify::notify(&[NotifyState::Ready]).context("tell systemd that we are ready")?;
+
+    let mut term = signal(SignalKind::terminate()).context("watch SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(watchdog());
+    tasks.spawn(async move { signals.follow(&registry, &systemd).await });
+    tasks.spawn(async move {
+        applier.resume().await;
+        std::future::pending().await
+    });
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = tasks.join_next() => ended.context("no task")?.context("a task broke")??,
+    }
+    sd_notify::notify(&[NotifyState::Stopping]).context("tell systemd that we stop")
+}
+
+/// Everything is there before the name is, so that nobody who waits for the name finds half of it.
+async fn serve_objects(
+    connection: &Connection,
+    systemd: &Systemd,
+    registry: &Registry,
+    applier: &Arc<Applier>,
+) -> anyhow::Result<()> {
+    let server = connection.object_server();
+    for watched in registry.watched() {
+        let object = ServiceObject {
+            name: watched.name,
+            unit: watched.unit.clone(),
+            state: watched.state(),
+            systemd: systemd.clone(),
+        };
+        server.at(object_path(watched.name), object).await.context("serve a service's object")?;
+    }
+    let config = ConfigObject { applier: Arc::clone(applier) };
+    server.at(ROOT, config).await.context("serve the configuration's object")?;
+    server.at(ROOT, fdo::ObjectManager).await.context("serve the object manager")?;
+    connection.request_name(NAME).await.with_context(|| format!("own the name {NAME}"))?;
+    Ok(())
+}
+
+/// What systemd says of its own accord.
+struct Signals {
+    properties: MessageStream,
+    reloading: zbus_systemd::systemd1::ReloadingStream,
+    owner: fdo::NameOwnerChangedStream,
+}
+
+impl Signals {
+    async fn listen(connection: &Connection, systemd: &Systemd) -> anyhow::Result<Self> {
+        let rule = MatchRule::builder()
+            .msg_type(Type::Signal)
+            .sender(SYSTEMD)
+            .interface("org.freedesktop.DBus.Properties")
+            .member("PropertiesChanged")
+            .path_namespace("/org/freedesktop/systemd1/unit")
+            .build()
+            .context("build a match")?;
+        let properties = MessageStream::for_match_rule(rule, connection, None).await;
+        let reloading = systemd.manager().receive_reloading().await.context("listen for reloads")?;
+        let bus = fdo::DBusProxy::new(connection).await.context("reach the bus")?;
+        let owner = bus.receive_name_owner_changed_with_args(&[(0, SYSTEMD)]).await;
+        Ok(Self {
+            properties: properties.context("listen for changes of units")?,
+            reloading,
+            owner: owner.context("listen for systemd")?,
+        })
+    }
+
+    async fn follow(mut self, registry: &Registry, systemd: &Systemd) -> anyhow::Result<()> {
+        loop {
+            tokio::select! {
+                message = self.properties.next() => {
+                    let message = message.context("the bus was lost")?.context("the bus was lost")?;
+                    let header = message.header();
+                    registry.refresh(header.path().map_or("", |it| it.as_str())).await;
+                }
+                reloading = self.reloading.next() => {
+                    let Some(reloading) = reloading else { bail!("the bus was lost") };
+                    // `false` says that it is over; signals may have been lost meanwhile.
+                    if !reloading.args().is_ok_and(|it| it.active) {
+                        systemd.subscribe().await?;
+                        registry.refresh_all().await;
+                    }
+                }
+                owner = self.owner.next() => {
+                    let Some(owner) = owner else { bail!("the bus was lost") };
+                    if owner.args().is_ok_and(|it| it.new_owner().is_some()) {
+                        systemd.subscribe().await?;
+                        registry.refresh_all().await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Tells the watchdog, twice in its time, that tasks still run.
+async fn watchdog() -> anyhow::Result<()> {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+    let mut tick = tokio::time::interval((limit / 2).max(Duration::from_millis(100)));
+    loop {
+        tick.tick().await;
+        sd_notify::notify(&[NotifyState::Watchdog]).context("tell the watchdog")?;
+    }
+}
