@@ -38,6 +38,14 @@ pub fn parse_setting(text: &str) -> Result<(String, Value), String> {
     Ok((path.to_owned(), read.unwrap_or_else(|| Value::String(value.to_owned()))))
 }
 
+/// The value at a path of keys.
+#[must_use]
+pub fn find<'a>(document: &'a Table, path: &str) -> Option<&'a Value> {
+    let mut keys = path.split('.');
+    let first = document.get(keys.next()?)?;
+    keys.try_fold(first, |value, key| value.get(key))
+}
+
 /// Sets one value, making the tables on its way.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
 /// Prefix, service, and whether the prefix is taken off: the path table of the recorded gateway, and our own paths.
-const ROUTES: [(&str, Service, bool); 11] = [
+const ROUTES: [(&str, Service, bool); 17] = [
     ("/hsm/v2", Service::Inventory, false),
     ("/boot/v1", Service::Boot, false),
     ("/apis/bss", Service::Boot, true),
@@ -27,6 +27,12 @@ const ROUTES: [(&str, Service, bool); 11] = [
     ("/token", Service::Auth, false),
     ("/.well-known", Service::Auth, false),
     ("/acme", Service::Ca, false),
+    ("/transitions", Service::Power, false),
+    ("/power-status", Service::Power, false),
+    ("/power-cap", Service::Power, false),
+    ("/liveness", Service::Power, false),
+    ("/readiness", Service::Power, false),
+    ("/health", Service::Power, false),
     ("/remote-console", Service::Console, false),
 ];
 

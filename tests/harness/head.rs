@@ -1,6 +1,7 @@
 //! All services of a head as processes of this machine: each under its own uid, with sockets handed over and READY
 //! awaited, as systemd does it.
 
+mod events;
 mod ready;
 mod slot;
 
@@ -24,6 +25,8 @@ use crate::front::Front;
 use crate::pg::Pg;
 use crate::{document, program};
 use slot::Slot;
+
+pub use events::{Event, Events};
 
 /// How long a service may take to end: its own 10 s and some.
 const STOP_MAX: Duration = Duration::from_secs(12);
@@ -79,6 +82,7 @@ pub struct Trusted {
 #[derive(Debug)]
 pub struct Head {
     slots: BTreeMap<Service, Slot>,
+    events: Events,
     front: Option<Front>,
     pg: Pg,
     // Last, so that the folder goes when the processes have gone.
@@ -149,17 +153,15 @@ impl Head {
         let pg = Pg::start().await?;
         pg.make_databases(&options.services)?;
 
-        let mut document = options.document;
-        trust(&mut document, &options.trusted, folder.path())?;
-        document::set(&mut document, "database.socket", pg.socket().display().to_string().into())?;
-        std::fs::write(folder.path().join("pilothouse.toml"), document::text(&document)?)?;
-
         let mut slots = BTreeMap::new();
         for service in options.services {
             let slot = Slot::bind(service, program.clone(), folder.path(), options.address, options.ports)?;
             slots.insert(service, slot);
         }
-        let mut head = Self { slots, front: None, pg, folder };
+        let events = Events::collect(&folder.path().join("run/timeline-events.sock"))?;
+        let mut head = Self { slots, events, front: None, pg, folder };
+        let document = head.fill(options.document, &options.trusted)?;
+        std::fs::write(head.document(), document::text(&document)?).context("write the document")?;
         for slot in head.slots.values_mut() {
             slot.start()?;
         }
@@ -184,6 +186,49 @@ impl Head {
             ready::settle(slot, &self.client(slot.service())).await?;
         }
         Ok(())
+    }
+
+    /// Puts in what depends on this machine, where the document does not say it already.
+    fn fill(&self, mut document: Table, trusted: &[Trusted]) -> anyhow::Result<Table> {
+        trust(&mut document, trusted, self.folder.path())?;
+        let place = |it: &Path| toml::Value::from(it.display().to_string());
+        let mut defaults = vec![
+            ("database.socket", place(self.pg.socket())),
+            ("images.root", place(&self.folder.path().join("images"))),
+            ("console.log_dir", place(&self.folder.path().join("state/console/log"))),
+            ("gateway.trusted_proxies", vec!["127.0.0.0/8", "::1"].into()),
+        ];
+        let ports = [
+            ("dhcp.script_port", Service::Gateway, "plain"),
+            ("dhcp.images_port", Service::Images, "images"),
+        ];
+        for (path, service, socket) in ports {
+            defaults.extend(self.address(service, socket).map(|it| (path, i64::from(it.port()).into())));
+        }
+        for (path, value) in defaults {
+            if document::find(&document, path).is_none() {
+                document::set(&mut document, path, value)?;
+            }
+        }
+        Ok(document)
+    }
+
+    /// What booting nodes have left behind since the start.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// The document's file.
+    #[must_use]
+    pub fn document(&self) -> PathBuf {
+        self.folder.path().join("pilothouse.toml")
+    }
+
+    /// The folder that images serves, empty unless the document named another.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        self.folder.path().join("images")
     }
 
     /// The folder of the services' sockets.
@@ -356,10 +401,13 @@ fn make_folders(folder: &Path, services: &[Service]) -> anyhow::Result<()> {
         let uid = owner.map(|it| it.uid().into());
         chown(&path, uid, owner.map(|it| it.uid().into())).with_context(|| format!("own {}", path.display()))
     };
-    for name in ["run", "run/notify", "state", "credentials", "log"] {
+    for name in ["run", "run/notify", "state", "credentials", "log", "images"] {
         make(folder.join(name), 0o755, None)?;
     }
     for service in services {
+        if *service == Service::Console {
+            make(folder.join("state/console/log"), 0o755, Some(*service))?;
+        }
         make(folder.join("run").join(service.name()), 0o755, Some(*service))?;
         make(folder.join("state").join(service.name()), 0o700, Some(*service))?;
         let credentials = folder.join("credentials").join(service.name());

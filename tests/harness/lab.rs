@@ -8,7 +8,6 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 use nix::mount::{MsFlags, mount};
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 
 use crate::program::{find, top};
@@ -24,6 +23,18 @@ pub fn is_inside() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
 
+/// Where the lab's files are, inside.
+///
+/// # Errors
+///
+/// If no place can be used.
+pub fn place() -> anyhow::Result<&'static Path> {
+    let program = std::env::current_exe().context("find our own program")?;
+    let free =
+        |place: &&str| Path::new(place).is_dir() && !program.starts_with(place) && !top().starts_with(place);
+    PLACES.into_iter().find(free).map(Path::new).context("none of /media, /mnt and /srv can be used")
+}
+
 /// What runs this program again inside a lab with these arguments. It dies with its parent.
 ///
 /// # Errors
@@ -36,7 +47,8 @@ pub fn command<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> anyho
         command.args(["--user", "--map-auto", "--map-root-user"]);
     }
     command.args(["--mount", "--net", "--pid", "--mount-proc", "--fork", "--kill-child=KILL", "--"]);
-    command.arg(std::env::current_exe().context("find our own program")?).args(arguments).env(VARIABLE, "1");
+    command.arg(std::env::current_exe().context("find our own program")?).args(arguments);
+    command.env(VARIABLE, "1").env("TMPDIR", place()?);
     Ok(command)
 }
 
@@ -49,13 +61,10 @@ pub fn settle_in() -> anyhow::Result<PathBuf> {
     if !is_inside() || std::process::id() != 1 {
         bail!("this is no lab; it is entered by `cargo xtask demo` and by tests");
     }
-    let program = std::env::current_exe().context("find our own program")?;
-    let free =
-        |place: &&&str| Path::new(place).is_dir() && !program.starts_with(place) && !top().starts_with(place);
-    let place = PLACES.iter().find(free).context("none of /media, /mnt and /srv can be used")?;
+    let place = place()?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("lab"), *place, Some("tmpfs"), flags, Some("mode=1777")).context("mount the lab's files")?;
-    Ok(PathBuf::from(place))
+    mount(Some("lab"), place, Some("tmpfs"), flags, Some("mode=1777")).context("mount the lab's files")?;
+    Ok(place.to_owned())
 }
 
 /// Runs a test inside a lab: outside, its own binary again with this test alone; inside, the body. `name` is the
@@ -80,17 +89,11 @@ pub fn test<F: Future<Output = anyhow::Result<()>>>(name: &str, body: impl FnOnc
     assert!(output.status.success(), "{text}");
 }
 
-/// Sends a signal to the first process inside the lab whose `command` runs as this pid.
-///
-/// # Errors
-///
-/// If it may not be signalled; nothing happens if it has ended.
-pub fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    for child in children.split_whitespace().filter_map(|it| it.parse().ok()) {
-        kill(Pid::from_raw(child), signal).with_context(|| format!("send {signal} into the lab"))?;
-    }
-    Ok(())
+/// The pid, seen from outside, of the first process inside the lab whose [`command`] runs as `pid`.
+#[must_use]
+pub fn first_process(pid: u32) -> Option<Pid> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok().map(Pid::from_raw)
 }
 
 /// Shows a folder at another place of the lab, which is made.

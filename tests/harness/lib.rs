@@ -4,6 +4,7 @@
 
 pub mod bmc;
 pub mod console;
+pub mod demo;
 pub mod document;
 pub mod folder;
 pub mod front;
@@ -16,6 +17,7 @@ pub mod process;
 pub mod program;
 pub mod replay;
 pub mod settle;
+pub mod steps;
 pub mod vm;
 
 pub use bmc::Bmc;

@@ -19,13 +19,26 @@ pub fn top() -> &'static Path {
 ///
 /// If it does not build.
 pub fn pilothouse() -> anyhow::Result<PathBuf> {
-    if let Some(folder) = std::env::var_os("PILOTHOUSE_PROGRAMS") {
-        return Ok(Path::new(&folder).join("pilothouse"));
-    }
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built =
-        BUILT.get_or_init(|| build("dev", &["--package", "pilothouse"]).map_err(|it| format!("{it:#}")));
-    Ok(built.clone().map_err(anyhow::Error::msg)?.join("pilothouse"))
+    ours("pilothouse", "pilothouse", &BUILT)
+}
+
+/// The program `pilotctl`, likewise.
+///
+/// # Errors
+///
+/// If it does not build.
+pub fn pilotctl() -> anyhow::Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    ours("pilotctl", "cli", &BUILT)
+}
+
+fn ours(name: &str, package: &str, built: &OnceLock<Result<PathBuf, String>>) -> anyhow::Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("PILOTHOUSE_PROGRAMS") {
+        return Ok(Path::new(&folder).join(name));
+    }
+    let built = built.get_or_init(|| build("dev", &["--package", package]).map_err(|it| format!("{it:#}")));
+    Ok(built.clone().map_err(anyhow::Error::msg)?.join(name))
 }
 
 /// Builds packages as cargo's arguments name them, by the profile `dev` or `release`; the folder of the programs.

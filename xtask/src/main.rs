@@ -1,5 +1,6 @@
 //! `cargo xtask`: the commands of a developer. Thin: what they do lives in `tests/harness`, `image/` and cargo.
 
+mod demo;
 mod image;
 mod replay;
 mod root;
@@ -18,6 +19,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Arguments),
+    Enter(demo::EnterArguments),
     Up(up::Arguments),
     Replay(replay::Arguments),
     Test(test::Arguments),
@@ -26,6 +29,8 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Enter(arguments) => demo::enter(&arguments),
         Command::Up(arguments) => root::run(up::run(arguments)),
         Command::Replay(arguments) => root::runtime()?.block_on(replay::run(arguments)),
         Command::Test(arguments) => test::run(&arguments),
