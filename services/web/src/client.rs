@@ -102,6 +102,15 @@ impl Client {
                 serde_json::to_vec(it).map_err(|it| ClientError::Body(self.socket.clone(), it))?.into()
             }
         };
+        self.bytes(method, path, body).await
+    }
+
+    /// A call with a body that is no JSON, and the answer's bytes.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn bytes(&self, method: Method, path: &str, body: Body) -> Result<Vec<u8>, ClientError> {
         let response = self.send(method, path, body).await?;
         let status = response.status();
         let bytes = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
