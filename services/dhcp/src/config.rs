@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
-use domain::document::{PlaneKind, Pool};
+use domain::document::{self, PlaneKind, Pool};
 use domain::{Document, Service};
 use ipnet::Ipv4Net;
 use serde::Deserialize;
@@ -43,17 +43,47 @@ impl Default for Table {
     }
 }
 
-/// A plane dhcp answers on.
+/// A network that dhcp answers on; a plane of the document may be several.
 #[derive(Clone, Debug)]
 pub(crate) struct Plane {
+    /// The name of the document's plane.
     pub(crate) name: String,
-    /// The head's address with its prefix.
+    /// Which network.
     pub(crate) net: Ipv4Net,
-    /// The NIC by name or MAC; none if machines are only reached through a relay.
+    /// The head's address on this wire; none if machines are only reached through a relay.
+    pub(crate) head: Option<Ipv4Addr>,
+    /// The NIC by name or MAC, or a link's name; none as above.
     pub(crate) interface: Option<String>,
-    pub(crate) vlan: Option<u16>,
-    pub(crate) gateway: Option<Ipv4Addr>,
+    pub(crate) router: Option<Ipv4Addr>,
     pub(crate) pool: Option<Pool>,
+    /// Another DHCP server may be there: nobody is refused, no unknown machine is answered.
+    pub(crate) shared: bool,
+}
+
+impl Plane {
+    /// The networks of one of the document's planes.
+    fn of(plane: &document::Plane) -> Vec<Self> {
+        let heads = plane.addresses.iter().map(|it| (it.trunc(), it.addr()));
+        let first = plane.address().map(|it| it.addr());
+        let mut planes: Vec<Self> = Vec::new();
+        for net in plane.networks() {
+            if planes.iter().any(|it| it.net == net) {
+                continue;
+            }
+            let own = heads.clone().find(|it| it.0 == net).map(|it| it.1);
+            let subnet = plane.subnets.iter().find(|it| it.cidr.trunc() == net);
+            planes.push(Self {
+                name: plane.name.clone(),
+                net,
+                head: own.or(first).filter(|_| plane.interface.is_some()),
+                interface: plane.interface.clone(),
+                router: subnet.and_then(|it| it.router),
+                pool: subnet.and_then(|it| it.range),
+                shared: plane.shared,
+            });
+        }
+        planes
+    }
 }
 
 /// Everything dhcp is told.
@@ -90,23 +120,12 @@ impl Config {
             crate::model::LOADERS.join(", ")
         );
         ensure!(table.tftp_root.is_absolute(), "dhcp.tftp_root: write a full path, /usr/lib/ipxe is usual");
-        let planes =
-            document.network.planes.iter().filter(|it| it.kind != PlaneKind::Site).filter_map(|it| {
-                let (name, interface) = (it.name.clone(), it.interface.clone());
-                Some(Plane {
-                    name,
-                    net: it.address?,
-                    interface,
-                    vlan: it.vlan,
-                    gateway: it.gateway,
-                    pool: it.pool,
-                })
-            });
-        let planes: Vec<Plane> = planes.collect();
+        let served = document.network.planes.iter().filter(|it| it.kind != PlaneKind::Site);
+        let planes: Vec<Plane> = served.flat_map(Plane::of).collect();
         for (plane, pool) in planes.iter().filter_map(|it| Some((it, it.pool?))) {
             ensure!(
                 pool.last.to_bits() - pool.first.to_bits() < POOL_MAX,
-                "network.planes: the pool of {:?} is larger than {POOL_MAX} addresses; make it smaller",
+                "network.planes: the range of {:?} is larger than {POOL_MAX} addresses; make it smaller",
                 plane.name
             );
         }
@@ -114,7 +133,7 @@ impl Config {
             table,
             planes,
             domain: document.cluster.domain.clone(),
-            pattern: document.cluster.node_name.clone(),
+            pattern: document.cluster.host_pattern.clone(),
             dns: document.network.dns.clone(),
         })
     }
@@ -128,12 +147,32 @@ mod tests {
     use super::Config;
 
     fn config(extra: &str) -> anyhow::Result<Config> {
+        let range = if extra.contains("range") { "10.1.0.0-10.2.0.0" } else { "10.1.0.0-10.1.0.9" };
         let text = format!(
-            "version = 1\ncluster = {{ name = \"demo\", domain = \"openchami.cluster\" }}\n{extra}\n
-             [[network.planes]]\nname = \"nodes\"\nkind = \"nodes\"\naddress = \"10.0.0.1/8\"\n
-             pool = \"10.1.0.0-10.2.0.0\"\n[[network.planes]]\nname = \"site\"\nkind = \"site\"\n"
+            r#"version = 1
+            cluster = {{ name = "demo", domain = "openchami.cluster" }}
+            {extra}
+            [[network.planes]]
+            name = "nodes"
+            kind = "nodes"
+            interface = "eth1"
+            addresses = ["10.0.0.1/8"]
+            [[network.planes.subnets]]
+            cidr = "10.0.0.0/8"
+            range = "{range}"
+            [[network.planes.subnets]]
+            cidr = "172.16.0.0/24"
+            router = "172.16.0.1"
+            [[network.planes]]
+            name = "far"
+            kind = "bmc"
+            [[network.planes.subnets]]
+            cidr = "192.168.7.0/24"
+            [[network.planes]]
+            name = "site"
+            kind = "site"
+            "#
         );
-        let text = if extra.contains("pool =") { text } else { text.replace("10.2.0.0", "10.1.0.9") };
         Config::of(&Document::parse(&text).unwrap())
     }
 
@@ -141,7 +180,14 @@ mod tests {
     fn the_defaults_hold_and_the_site_is_not_served() {
         let config = config("").unwrap();
         assert_eq!(config.table.lease_s, 86_400);
-        assert_eq!(config.planes.len(), 1);
+        let planes = config.planes.iter().map(|it| (it.net.to_string(), it.head.map(|it| it.to_string())));
+        let head = Some("10.0.0.1".to_owned());
+        let expected = [
+            ("10.0.0.0/8".to_owned(), head.clone()),
+            ("172.16.0.0/24".to_owned(), head),
+            ("192.168.7.0/24".to_owned(), None),
+        ];
+        assert_eq!(planes.collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -152,7 +198,7 @@ mod tests {
             ("dhcp = { efi = \"../../etc/shadow\" }", "dhcp.efi"),
             ("dhcp = { tftp_root = \"tftp\" }", "tftp_root"),
             ("dhcp = { lease = 5 }", "lease"),
-            ("#pool = large", "pool"),
+            ("#range", "range"),
         ] {
             let error = format!("{:#}", config(extra).unwrap_err());
             assert!(error.contains(place), "{extra}: {error}");

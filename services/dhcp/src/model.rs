@@ -88,7 +88,7 @@ pub(crate) fn decide(
         Err(stranger) => {
             decision.unknown = Some(stranger);
             // A machine on the wrong wire gets no second address: it would hide the mistake.
-            let pool = arrival.planes.iter().find(|it| it.pool.is_some());
+            let pool = arrival.planes.iter().find(|it| it.pool.is_some() && !it.shared);
             decision.plane = pool.or(arrival.planes.first()).map(|it| it.name.clone());
             if let Some(plane) = pool.filter(|_| stranger != Stranger::OtherPlane) {
                 answer_stranger(inventory, config, leases, (arrival, plane), request, &mut decision);
@@ -134,7 +134,8 @@ fn answer(config: &Config, arrival: &Arrival<'_>, request: &Request, grant: &Gra
             }
             Asked::Address(ip) => {
                 to.note = Some(format!("{} asked for {ip} and has {}: refused", request.mac, grant.address));
-                to.reply = Some(negative(head));
+                // On a shared wire it may be another server's (DESIGN: safe on shared wires).
+                to.reply = (!grant.plane.shared).then(|| negative(head));
             }
             Asked::Nothing => to.note = Some(format!("{} asked for no address", request.mac)),
         },
@@ -221,7 +222,7 @@ enum Asked {
 }
 
 fn asked_for(request: &Request, arrival: &Arrival<'_>, head: Ipv4Addr) -> Asked {
-    let ours = |it: Ipv4Addr| it == head || arrival.planes.iter().any(|plane| plane.net.addr() == it);
+    let ours = |it: Ipv4Addr| it == head || arrival.planes.iter().any(|plane| plane.head == Some(it));
     if request.server.is_some_and(|it| !ours(it)) {
         return Asked::Another;
     }
@@ -231,8 +232,8 @@ fn asked_for(request: &Request, arrival: &Arrival<'_>, head: Ipv4Addr) -> Asked 
 
 /// The head as this client reaches it: its address on the plane; through a relay, the one the relay sends to.
 fn head_of(arrival: &Arrival<'_>, request: &Request, plane: &Plane) -> Ipv4Addr {
-    let remote = request.is_relayed() || plane.interface.is_none();
-    if remote && !arrival.local.is_unspecified() { arrival.local } else { plane.net.addr() }
+    let here = plane.head.filter(|_| !request.is_relayed());
+    here.unwrap_or(arrival.local)
 }
 
 fn positive(
@@ -251,7 +252,7 @@ fn positive(
         DhcpOption::SubnetMask(net.netmask()),
         DhcpOption::BroadcastAddr(net.broadcast()),
     ];
-    options.extend(grant.plane.gateway.map(|it| DhcpOption::Router(vec![it])));
+    options.extend(grant.plane.router.map(|it| DhcpOption::Router(vec![it])));
     options.push(DhcpOption::DomainNameServer(dns));
     options.extend(grant.name.clone().map(DhcpOption::Hostname));
     options.push(DhcpOption::DomainName(config.domain.clone()));

@@ -65,18 +65,16 @@ impl Links {
     }
 }
 
-/// The interface of a plane: the NIC that is named; for a VLAN, or a NIC named by its MAC (which VLANs and bridges on
-/// it share), the interface that has the head's address, else the NIC itself.
+/// The interface of a plane: the NIC or link that is named; for a NIC named by its MAC (which VLANs and bridges on it
+/// share), the interface that has the head's address, else the NIC itself.
 fn find_interface<'a>(found: &'a [Found], plane: &Plane) -> Option<&'a Found> {
     let interface = plane.interface.as_deref()?;
-    let by_address = || found.iter().find(|it| it.addresses.contains(&plane.net.addr()));
+    let head = plane.head;
+    let by_address = || found.iter().find(|it| head.is_some_and(|head| it.addresses.contains(&head)));
     let by_mac = || {
         let mac: MacAddr = interface.parse().ok()?;
         found.iter().filter(|it| it.mac == Some(mac)).min_by_key(|it| it.index)
     };
-    if plane.vlan.is_some() {
-        return by_address();
-    }
     let by_name = found.iter().find(|it| it.name == interface);
     by_name.or_else(by_address).or_else(by_mac)
 }
@@ -168,14 +166,15 @@ mod tests {
     use super::{Found, find_interface};
     use crate::config::Plane;
 
-    fn plane(interface: Option<&str>, vlan: Option<u16>) -> Plane {
+    fn plane(interface: Option<&str>) -> Plane {
         Plane {
             name: "nodes".into(),
-            net: "172.16.0.254/24".parse().unwrap(),
+            net: "172.16.0.0/24".parse().unwrap(),
+            head: Some("172.16.0.254".parse().unwrap()),
             interface: interface.map(str::to_owned),
-            vlan,
-            gateway: None,
+            router: None,
             pool: None,
+            shared: false,
         }
     }
 
@@ -187,15 +186,12 @@ mod tests {
             mac: Some("02:00:00:00:00:01".parse().unwrap()),
             addresses: ip.map(|it| it.parse().unwrap()).into_iter().collect(),
         };
-        let nic = [found("eth1", 2, None), found("eth1.7", 5, Some("172.16.0.254"))];
-        let index = |it: &Plane| find_interface(&nic, it).map(|it| it.index);
-        assert_eq!(index(&plane(Some("eth1"), None)), Some(2));
-        assert_eq!(index(&plane(Some("eth1"), Some(7))), Some(5));
-        assert_eq!(index(&plane(Some("02:00:00:00:00:01"), None)), Some(5), "the VLAN shares the MAC");
-        assert_eq!(
-            find_interface(&nic[..1], &plane(Some("02:00:00:00:00:01"), None)).map(|it| it.index),
-            Some(2)
-        );
-        assert_eq!(index(&plane(None, None)), None, "it is only reached through a relay");
+        let nic = [found("eth1", 2, None), found("nodes", 5, Some("172.16.0.254"))];
+        let index = |found: &[Found], name| find_interface(found, &plane(name)).map(|it| it.index);
+        assert_eq!(index(&nic, Some("eth1")), Some(2));
+        assert_eq!(index(&nic, Some("nodes")), Some(5));
+        assert_eq!(index(&nic, Some("02:00:00:00:00:01")), Some(5), "the VLAN shares the MAC");
+        assert_eq!(index(&nic[..1], Some("02:00:00:00:00:01")), Some(2));
+        assert_eq!(index(&nic, None), None, "it is only reached through a relay");
     }
 }

@@ -1,7 +1,7 @@
 //! The durable leases of unknown machines: one small file, replaced whole. An ACK leaves after its lease is on disk,
 //! and waits for it beside the loop that answers known machines.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
@@ -77,11 +77,7 @@ pub(crate) async fn write_leases(
 }
 
 fn save_leases(path: &Path, leases: &[Lease]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(&serde_json::to_vec(leases)?)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
+    daemon::replace_file(path, &serde_json::to_vec(leases)?, 0o600)
 }
 
 #[cfg(test)]

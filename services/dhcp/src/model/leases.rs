@@ -129,8 +129,8 @@ impl Leases {
         plane.pool.is_some_and(|it| it.contains(ip))
             && holder.is_none_or(|it| it.expires <= now)
             && self.refused.get(&ip).is_none_or(|until| *until <= now)
-            && plane.gateway != Some(ip)
-            && plane.net.addr() != ip
+            && plane.router != Some(ip)
+            && plane.head != Some(ip)
             && inventory.interface_by_ip(IpAddr::V4(ip)).is_none()
     }
 

@@ -19,20 +19,23 @@ const POOL: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 200);
 const NOW: i64 = 1_000_000;
 
 fn config() -> Config {
-    let plane = |name: &str, net: &str, interface: Option<&str>, pool: Option<&str>| Plane {
+    let plane = |name: &str, net: &str, head: Option<&str>, pool: Option<&str>| Plane {
         name: name.into(),
         net: net.parse().unwrap(),
-        interface: interface.map(str::to_owned),
-        vlan: None,
-        gateway: (name == "remote").then_some(Ipv4Addr::new(10, 9, 0, 1)),
+        head: head.map(|it| it.parse().unwrap()),
+        interface: head.map(|_| format!("eth-{name}")),
+        router: (name == "remote").then_some(Ipv4Addr::new(10, 9, 0, 1)),
         pool: pool.map(|it| it.parse().unwrap()),
+        shared: name == "shared",
     };
+    let pool = Some("172.16.0.200-172.16.0.202");
     Config {
         table: Table::default(),
         planes: vec![
-            plane("nodes", "172.16.0.254/24", Some("eth1"), Some("172.16.0.200-172.16.0.202")),
-            plane("bmc", "10.1.0.254/16", Some("eth2"), None),
-            plane("remote", "10.9.0.254/24", None, None),
+            plane("nodes", "172.16.0.0/24", Some("172.16.0.254"), pool),
+            plane("bmc", "10.1.0.0/16", Some("10.1.0.254"), None),
+            plane("remote", "10.9.0.0/24", None, None),
+            plane("shared", "172.16.0.0/24", Some("172.16.0.254"), pool),
         ],
         domain: "cluster.example".into(),
         pattern: "nid{nid:03}".into(),
@@ -187,6 +190,16 @@ fn a_relayed_client_reaches_the_head_where_its_relay_does() {
     let reply = on(&[2], &far, &Leases::default(), &discover).reply.unwrap();
     assert_eq!(reply.server, Ipv4Addr::new(172, 16, 0, 253));
     assert!(reply.options.contains(&DhcpOption::Router(vec![Ipv4Addr::new(10, 9, 0, 1)])));
+}
+
+#[test]
+fn on_a_shared_wire_nobody_is_refused_and_no_stranger_is_answered() {
+    let (all, leases) = (inventory(Some(&["172.16.0.1"])), Leases::default());
+    let discover = request(MessageType::Discover, |_| {});
+    assert_eq!(on(&[3], &all, &leases, &discover).reply.unwrap().yiaddr, NODE);
+    assert_eq!(on(&[3], &inventory(None), &leases, &discover).reply, None);
+    let wrong = request(MessageType::Request, |it| it.requested = Some(POOL));
+    assert_eq!(on(&[3], &all, &leases, &wrong).reply, None);
 }
 
 /// An unknown machine and its leases, from DISCOVER to ACK.

@@ -1,0 +1,131 @@
+//! Two network namespaces with a wire between them: `head` in one, `node` in the other. Gone when dropped.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The node's MAC.
+pub(super) const NODE_MAC: &str = "52:54:00:00:00:01";
+
+pub(super) struct Lab {
+    pub(super) head: String,
+    pub(super) node: String,
+    folder: tempfile::TempDir,
+}
+
+impl Lab {
+    pub(super) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        assert!(nix::unistd::geteuid().is_root(), "these tests make network namespaces: run them as root");
+        let name = format!("ph{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = tempfile::tempdir().unwrap();
+        let lab = Self { head: format!("{name}h"), node: format!("{name}n"), folder };
+        ip(&["netns", "add", &lab.head]);
+        ip(&["netns", "add", &lab.node]);
+        ip(&[
+            "-n", &lab.head, "link", "add", "head", "type", "veth", "peer", "name", "node", "netns",
+            &lab.node,
+        ]);
+        ip(&["-n", &lab.node, "link", "set", "node", "address", NODE_MAC]);
+        ip(&["-n", &lab.head, "addr", "add", "172.16.0.254/24", "dev", "head"]);
+        for (space, link) in [(&lab.head, "lo"), (&lab.head, "head"), (&lab.node, "lo"), (&lab.node, "node")]
+        {
+            ip(&["-n", space, "link", "set", link, "up"]);
+        }
+        let script = "#!/bin/sh\n\
+            case \"${1:-$reason}\" in bound|renew|BOUND|RENEW|REBOOT) ;; *) exit 0 ;; esac\n\
+            ip addr flush dev node\n\
+            ip addr add \"${ip:-$new_ip_address}/24\" dev node\n\
+            env > \"$OUT.new\" && mv \"$OUT.new\" \"$OUT\"\n";
+        let path = lab.folder.path().join("script");
+        std::fs::write(&path, script).unwrap();
+        assert!(Command::new("chmod").arg("755").arg(&path).status().unwrap().success());
+        lab
+    }
+
+    /// A path in the lab's own folder.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A command inside the node's namespace; `OUT` names the file the clients' script writes to.
+    pub(super) fn on_node(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.node]).args(words).env("OUT", self.path("out"));
+        command
+    }
+
+    /// udhcpc once: what it was given, by the names of udhcpc's scripts; none if it was given nothing.
+    pub(super) fn udhcpc(&self, words: &[&str]) -> Option<Given> {
+        let script = self.path("script");
+        let mut command = self.on_node(&[
+            "udhcpc",
+            "-i",
+            "node",
+            "-f",
+            "-n",
+            "-q",
+            "-t",
+            "5",
+            "-T",
+            "1",
+            "-s",
+            script.to_str().unwrap(),
+        ]);
+        let output = command.args(words).output().unwrap();
+        output.status.success().then(|| self.given(&output))
+    }
+
+    /// What the script wrote last.
+    pub(super) fn given(&self, output: &Output) -> Given {
+        let text = std::fs::read_to_string(self.path("out"))
+            .unwrap_or_else(|it| panic!("{it}: {}", String::from_utf8_lossy(&output.stderr)));
+        Given(text)
+    }
+
+    /// Makes a socket inside the node's namespace; it stays there wherever it is used.
+    pub(super) fn socket_on_node(&self, address: &str) -> std::net::UdpSocket {
+        let path = format!("/run/netns/{}", self.node);
+        let address = address.to_owned();
+        let bind = move || {
+            let space = File::open(path).unwrap();
+            nix::sched::setns(space, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            std::net::UdpSocket::bind(address).unwrap()
+        };
+        // A thread of its own: it leaves the namespace of the others by this.
+        let socket = std::thread::spawn(bind).join().unwrap();
+        socket.set_read_timeout(Some(super::LIMIT)).unwrap();
+        socket
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for space in [&self.head, &self.node] {
+            let deleted = Command::new("ip").args(["netns", "del", space]).status();
+            if !deleted.is_ok_and(|it| it.success()) {
+                eprintln!("the namespace {space} could not be deleted");
+            }
+        }
+    }
+}
+
+pub(super) fn ip(words: &[&str]) {
+    let output = Command::new("ip").args(words).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success(),
+        "ip {}: {text} (namespaces need root and CAP_SYS_ADMIN)",
+        words.join(" ")
+    );
+}
+
+/// What a client was given: the environment of its script.
+pub(super) struct Given(String);
+
+impl Given {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix('='))
+    }
+}
