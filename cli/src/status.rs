@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 
 use domain::Service;
 use serde_json::{Value, json};
-use zbus::zvariant::{OwnedObjectPath, OwnedValue};
+use zbus::{OwnedObjectPath, OwnedVariant};
 
 use crate::Head;
 use crate::error::Failure;
@@ -30,7 +30,7 @@ pub(crate) struct LogArguments {
     node: Option<domain::Xname>,
 }
 
-type Interfaces = HashMap<String, HashMap<String, OwnedValue>>;
+type Interfaces = HashMap<String, HashMap<String, OwnedVariant>>;
 
 /// What the supervisor says of each service; None if it does not answer.
 async fn ask_supervisor() -> zbus::Result<HashMap<OwnedObjectPath, Interfaces>> {
@@ -96,7 +96,7 @@ pub(crate) async fn show(head: &Head) -> Result<(), Failure> {
     }
 }
 
-fn property(properties: &HashMap<String, OwnedValue>, name: &str) -> String {
+fn property(properties: &HashMap<String, OwnedVariant>, name: &str) -> String {
     let Some(value) = properties.get(name) else { return String::new() };
     let number = || u64::try_from(value).or_else(|_| u32::try_from(value).map(u64::from));
     <&str>::try_from(value).map(str::to_owned).or_else(|_| number().map(|it| it.to_string())).unwrap_or_default()
