@@ -111,11 +111,14 @@ impl Write {
         let rows: Vec<(String, Option<Value>)> = sqlx::query_as(
             "select wanted.id, to_jsonb(it) || jsonb_build_object(
                  'address', coalesce(it.ip_address, case when it.hostname <> '' then it.fqdn end),
-                 'nodes', (select coalesce(jsonb_agg(part.id order by part.id), '[]') from component_endpoint part
-                     where part.endpoint = it.id and part.redfish_type = 'ComputerSystem'))
-             from unnest($1::text[]) as wanted (id) left join redfish_endpoint it on it.id = wanted.id",
+                 'nodes', coalesce(part.nodes, '[]'))
+             from unnest($1::text[]) as wanted (id)
+                 left join redfish_endpoint it on it.id = wanted.id
+                 left join (select endpoint, jsonb_agg(id order by id) as nodes from component_endpoint
+                     where redfish_type = 'ComputerSystem' and endpoint = any($1::text[])
+                     group by endpoint) as part on part.endpoint = wanted.id",
         )
-        .bind(ids)
+        .bind(&ids)
         .fetch_all(&mut *self.tx)
         .await?;
         self.changes.extend(rows.into_iter().map(|(id, row)| Change::put("endpoint", id, row.unwrap_or_default())));
@@ -129,9 +132,11 @@ impl Write {
         let labels: Vec<&String> = self.groups.iter().collect();
         let rows: Vec<(String, Option<Value>)> = sqlx::query_as(
             "select wanted.label, to_jsonb(it) || jsonb_build_object(
-                 'members', (select coalesce(jsonb_agg(member.component order by member.component), '[]')
-                     from group_member member where member.label = it.label))
-             from unnest($1::text[]) as wanted (label) left join node_group it on it.label = wanted.label",
+                 'members', coalesce(member.ids, '[]'))
+             from unnest($1::text[]) as wanted (label)
+                 left join node_group it on it.label = wanted.label
+                 left join (select label, jsonb_agg(component order by component) as ids from group_member
+                     where label = any($1::text[]) group by label) as member on member.label = wanted.label",
         )
         .bind(labels)
         .fetch_all(&mut *self.tx)
