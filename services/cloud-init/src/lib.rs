@@ -1,1 +1,66 @@
 //! What a node becomes: user-data, meta-data and vendor-data for cloud-init's NoCloud source.
+//!
+//! | what | where |
+//! | --- | --- |
+//! | callers | booting nodes and `ochami` through the gateway, pilotctl |
+//! | socket | `/run/pilothouse/cloud-init.sock` |
+//! | tables | `cloud_init_entry`, and the change feed's |
+//! | specification | OpenCHAMI cloud-init 0.1 as recorded (`cloud-init-legacy`); cloud-init's NoCloud data source |
+//!
+//! Answers are merged from two Mirrors, the inventory's and the service's own; no request of a booting node waits for
+//! PostgreSQL or for another service.
+
+mod api;
+pub mod client;
+mod config;
+mod error;
+mod model;
+mod store;
+mod wire;
+
+use anyhow::Context as _;
+use daemon::Context;
+use domain::inventory::Inventory;
+use domain::{Document, Service};
+use web::mirror::Mirror;
+use web::{Client, Database};
+
+pub use crate::api::{CloudInit, router};
+pub use crate::config::Config;
+pub use crate::model::Entries;
+
+/// The tables.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Checks `[cloud_init]` of the document.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn check(document: &Document) -> anyhow::Result<()> {
+    Config::parse(document).map(drop)
+}
+
+/// Runs the service until the context's stop.
+///
+/// # Errors
+///
+/// What keeps it from starting.
+pub async fn serve(context: Context) -> anyhow::Result<()> {
+    let config = Config::parse(&context.document)?;
+    let load = "load the last good copy";
+    let inventory = Mirror::<Inventory>::load(&context.paths.state, "inventory").context(load)?;
+    let entries = Mirror::<Entries>::load(&context.paths.state, "cloud-init").context(load)?;
+    let database = Database::of(&context);
+    let router = router(CloudInit::new(config, inventory.clone(), entries.clone(), database.clone()));
+    context.ready("nodes are answered from memory")?;
+    let stop = &context.stop;
+    let neighbour = Client::unix(context.socket_of(Service::Inventory));
+    let (served, (), (), ()) = tokio::join!(
+        web::serve(&context, router),
+        database.migrate(&MIGRATIONS, stop),
+        entries.follow_database(database.clone(), stop.clone()),
+        inventory.follow_socket(neighbour, stop.clone()),
+    );
+    served
+}
