@@ -1,10 +1,9 @@
-//! The demo: a head, and virtual nodes with BMCs on one network, in a lab. Here the head's services are processes of
-//! the lab.
+//! The demo: a head, and virtual nodes with BMCs on one network, in a lab. The head is a virtual machine, or its
+//! services are processes of the lab.
 
-use std::io::Write;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -12,11 +11,12 @@ use domain::{BootStage, Service};
 use http::Method;
 use serde_json::json;
 
+use crate::appliance::{self, Appliance};
 use crate::bmc::{self, Bmc};
-use crate::head::{Event, Head, HeadOptions, Ports};
+use crate::head::{Event, Events, Head, HeadOptions, Ports};
 use crate::net::{self, Net};
 use crate::node::{self, Node};
-use crate::program::{pilotctl, top};
+use crate::program::{self, top};
 use crate::steps::Steps;
 use crate::vm::Firmware;
 use crate::{document, lab};
@@ -28,18 +28,35 @@ pub const MARK: &str = "written by user-data of group compute";
 /// The files of the compute image.
 const IMAGE: &str = "target/image/compute";
 
+/// Where the head is.
+#[derive(Debug)]
+pub enum Place {
+    /// Its services are processes of the lab.
+    Processes(Box<Head>),
+    /// It is a virtual machine.
+    Machine(Box<Appliance>),
+}
+
+/// What kind of head a demo has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// [`Place::Processes`]
+    Processes,
+    /// [`Place::Machine`]
+    Machine,
+}
+
 /// A demo that runs.
 #[derive(Debug)]
 pub struct Demo {
     /// The head.
-    pub head: Head,
+    pub place: Place,
     /// The BMCs and their nodes, nid001 first.
     pub bmcs: Vec<Bmc>,
     /// The steps so far.
     pub steps: Steps,
     /// The network.
     pub net: Net,
-    folder: PathBuf,
 }
 
 impl Demo {
@@ -48,28 +65,23 @@ impl Demo {
     /// # Errors
     ///
     /// If the compute image was not built, or something does not start.
-    pub async fn start(folder: &Path, nodes: &[Node], known: usize) -> anyhow::Result<Self> {
+    pub async fn start(folder: &Path, kind: Kind, nodes: &[Node], known: usize) -> anyhow::Result<Self> {
         let image = top().join(IMAGE);
         if !image.join("vmlinuz").exists() {
             bail!("there is no compute image; run image/build compute {IMAGE}");
         }
         let mut steps = Steps::begin();
         let net = Net::up(folder)?;
-        net.add_address(net::HEAD)?;
-        let images = folder.join("images");
-        lab::bind(&image, &images.join("compute/latest"))?;
-        let head = Head::start(options(&images)?).await?;
-        // A name that does not change, for those who enter the lab.
-        std::os::unix::fs::symlink(head.folder(), folder.join("head")).context("name the head's folder")?;
-        steps.reach("head", "services ready");
+        let place = match kind {
+            Kind::Processes => Place::processes(&net, folder, &image, &mut steps).await?,
+            Kind::Machine => Place::machine(&net, folder, &image, &mut steps).await?,
+        };
         let mut bmcs = Vec::new();
         for node in nodes {
             bmcs.push(Bmc::start(&net, folder, node.clone()).await?);
         }
-        steps.reach("head", "BMCs on the network");
-        let mut demo = Self { head, bmcs, steps, net, folder: folder.to_owned() };
-        demo.give_user_data().await?;
-        demo.pilotctl(&["bmc", "set", "--user", bmc::USER], bmc::PASSWORD)?;
+        let mut demo = Self { place, bmcs, steps, net };
+        demo.place.give_user_data().await?;
         demo.import(&nodes[..known])?;
         Ok(demo)
     }
@@ -80,38 +92,9 @@ impl Demo {
     ///
     /// If the head refuses.
     pub fn import(&mut self, nodes: &[Node]) -> anyhow::Result<()> {
-        let file = self.folder.join("nodes.yaml");
-        std::fs::write(&file, node::nodes_yaml(nodes)).context("write nodes.yaml")?;
-        self.pilotctl(&["nodes", "import", &file.to_string_lossy()], "")?;
+        self.place.pilotctl(&["nodes", "import", "-"], &node::nodes_yaml(nodes))?;
         self.steps.reach("head", "nodes.yaml imported");
         Ok(())
-    }
-
-    /// Runs `pilotctl` on the head; what it prints.
-    ///
-    /// # Errors
-    ///
-    /// If it fails, with what it says.
-    pub fn pilotctl(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
-        let mut command = Command::new(pilotctl()?);
-        command
-            .arg("--run")
-            .arg(self.head.sockets())
-            .arg("--config")
-            .arg(self.head.document())
-            .args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().context("run pilotctl")?;
-        let mut stdin = child.stdin.take().context("write to pilotctl")?;
-        stdin.write_all(input.as_bytes()).context("write to pilotctl")?;
-        drop(stdin);
-        let output = child.wait_with_output().context("wait for pilotctl")?;
-        let text =
-            [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned()).concat();
-        if !output.status.success() {
-            bail!("pilotctl {}: {}\n{text}", arguments.join(" "), output.status);
-        }
-        Ok(text)
     }
 
     /// Powers a node on through its BMC and follows it to its log-in.
@@ -122,7 +105,7 @@ impl Demo {
     pub async fn boot(&mut self, nid: u8) -> anyhow::Result<()> {
         let node = self.bmc(nid)?.node().clone();
         let begun = Instant::now();
-        self.pilotctl(&["power", "on", &node.name(), "--boot", "pxe"], "")?;
+        self.place.pilotctl(&["power", "on", &node.name(), "--boot", "pxe"], "")?;
         self.steps.reach(&node.name(), "power on");
         self.follow(&node, begun).await
     }
@@ -169,7 +152,7 @@ impl Demo {
             same && it.stage == stage && it.result == "ok" && it.at >= since
         };
         let what = format!("{stage} of {}", node.name());
-        let found = self.head.events().wait_for(&what, STAGE_MAX, fits).await;
+        let found = self.place.events()?.wait_for(&what, STAGE_MAX, fits).await;
         found.map_err(|error| match self.bmc(node.nid) {
             Ok(bmc) => error.context(format!("the console of {}:\n{}", node.name(), bmc.console().tail(20))),
             Err(_) => error,
@@ -184,6 +167,78 @@ impl Demo {
     pub fn bmc(&self, nid: u8) -> anyhow::Result<&Bmc> {
         self.bmcs.iter().find(|it| it.node().nid == nid).with_context(|| format!("there is no node {nid}"))
     }
+}
+
+impl Place {
+    async fn processes(net: &Net, folder: &Path, image: &Path, steps: &mut Steps) -> anyhow::Result<Self> {
+        net.add_address(net::HEAD)?;
+        let images = folder.join("images");
+        lab::bind(image, &images.join("compute/latest"))?;
+        let head = Head::start(options(&images)?).await?;
+        // A name that does not change, for those who enter the lab.
+        std::os::unix::fs::symlink(head.folder(), folder.join("head")).context("name the head's folder")?;
+        steps.reach("head", "services ready");
+        let place = Self::Processes(Box::new(head));
+        place.pilotctl(&["bmc", "set", "--user", bmc::USER], bmc::PASSWORD)?;
+        Ok(place)
+    }
+
+    async fn machine(net: &Net, folder: &Path, image: &Path, steps: &mut Steps) -> anyhow::Result<Self> {
+        // The lab's own place on the network, from which an administrator works.
+        net.add_address("172.16.0.253/24")?;
+        let mut head = Appliance::wire(net, folder, Some(&appliance::answer(folder)?), Some(image))?;
+        head.start()?;
+        steps.reach("head", "power on");
+        head.wait(steps).await?;
+        let there = "/data/domain-images/compute/latest";
+        let mount =
+            format!("sudo mkdir -p {there} && sudo mount -o ro /dev/disk/by-id/virtio-images {there}");
+        head.run(&mount, "")?;
+        Ok(Self::Machine(Box::new(head)))
+    }
+
+    /// Boot events.
+    ///
+    /// # Errors
+    ///
+    /// If the head is not up.
+    pub fn events(&self) -> anyhow::Result<&Events> {
+        match self {
+            Self::Processes(head) => Ok(head.events()),
+            Self::Machine(head) => head.events(),
+        }
+    }
+
+    /// Runs `pilotctl` on the head as an administrator; what it prints.
+    ///
+    /// # Errors
+    ///
+    /// If it fails, with what it says.
+    pub fn pilotctl(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
+        match self {
+            Self::Processes(head) => {
+                let mut command = Command::new(program::pilotctl()?);
+                command.arg("--run").arg(head.sockets()).arg("--config").arg(head.document()).args(arguments);
+                program::converse(&mut command, input)
+            }
+            Self::Machine(head) => {
+                let words: Vec<String> = arguments.iter().map(|it| format!("'{it}'")).collect();
+                head.run(&format!("pilotctl {}", words.join(" ")), input)
+            }
+        }
+    }
+
+    /// Ends the head in good order.
+    ///
+    /// # Errors
+    ///
+    /// If it does not end in time.
+    pub async fn shut_down(self) -> anyhow::Result<()> {
+        match self {
+            Self::Processes(head) => head.shut_down().await,
+            Self::Machine(mut head) => head.kill().await,
+        }
+    }
 
     /// Writes a file on every node of the group, and shows it on the console.
     async fn give_user_data(&self) -> anyhow::Result<()> {
@@ -193,9 +248,22 @@ impl Demo {
             "write_files": [{"path": file, "content": format!("{MARK}\n")}],
             "runcmd": [["sh", "-c", format!("cat {file} >/dev/console")]],
         }, "metadata": {"instance-id": "demo-compute"}}});
-        let client = self.head.client(Service::CloudInit);
-        let given = client.text(Method::POST, "/cloud-init/", Some(&body)).await;
-        given.context("give the group its user-data").map(drop)
+        match self {
+            Self::Processes(head) => {
+                let client = head.client(Service::CloudInit);
+                client
+                    .text(Method::POST, "/cloud-init/", Some(&body))
+                    .await
+                    .map(drop)
+                    .context("cloud-init")?;
+            }
+            Self::Machine(head) => {
+                let curl = "curl -sS --fail-with-body --unix-socket /run/pilothouse/cloud-init.sock \
+                    -H 'content-type: application/json' --data-binary @- http://head/cloud-init/";
+                head.run(curl, &body.to_string())?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 //! simulated BMCs, virtual machines. Whatever is started here ends with the value that stands for it, and with the
 //! process that started it.
 
+pub mod appliance;
 pub mod bmc;
 pub mod console;
 pub mod demo;
@@ -20,6 +21,7 @@ pub mod settle;
 pub mod steps;
 pub mod vm;
 
+pub use appliance::Appliance;
 pub use bmc::Bmc;
 pub use console::Console;
 pub use head::{Head, HeadOptions};

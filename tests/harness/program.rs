@@ -1,7 +1,7 @@
 //! Where programs are: ours as cargo built them, the system's by their full path.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, bail};
@@ -71,4 +71,33 @@ pub fn find(name: &str, package: &str) -> anyhow::Result<PathBuf> {
     found.with_context(|| {
         format!("{name} is not here; install the package {package}, or run image/prepare test")
     })
+}
+
+/// Runs a command with an input; what it prints on both outputs.
+///
+/// # Errors
+///
+/// If it fails, with what it printed.
+pub fn converse(command: &mut Command, input: &str) -> anyhow::Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("run {name}"))?;
+    let mut stdin = child.stdin.take().with_context(|| format!("write to {name}"))?;
+    // One that ends without reading all of it says why in its status.
+    if let Err(error) = std::io::Write::write_all(&mut stdin, input.as_bytes())
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        return Err(error).with_context(|| format!("write to {name}"));
+    }
+    drop(stdin);
+    let output = child.wait_with_output().with_context(|| format!("wait for {name}"))?;
+    let text = [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned()).concat();
+    if !output.status.success() {
+        bail!("{name}: {}\n{text}", output.status);
+    }
+    Ok(text)
 }

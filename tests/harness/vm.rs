@@ -96,10 +96,21 @@ impl Vm {
     /// A disk, `raw` or `qcow2`; what is written to it survives the machine, not a crash of ours.
     #[must_use]
     pub fn disk(self, path: &Path, format: &str, read_only: bool) -> Self {
-        let id = format!("d{}", self.more.len());
+        let index = self.more.len();
+        let id = format!("d{index}");
         let mode = if read_only { "readonly=on" } else { "cache=unsafe" };
         self.with(["-drive", &format!("if=none,id={id},file={},format={format},{mode}", path.display())])
-            .with(["-device", &format!("virtio-blk-pci,drive={id},bootindex={}", 10 + id.len())])
+            .with(["-device", &format!("virtio-blk-pci,drive={id},bootindex={}", 10 + index)])
+    }
+
+    /// A disk that the guest finds by a name, `/dev/disk/by-id/virtio-<name>`.
+    #[must_use]
+    pub fn named_disk(self, path: &Path, format: &str, read_only: bool, name: &str) -> Self {
+        let mut vm = self.disk(path, format, read_only);
+        if let Some(device) = vm.more.last_mut() {
+            device.push_str(&format!(",serial={name}"));
+        }
+        vm
     }
 
     /// Further arguments of QEMU.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use nix::sys::signal::{Signal, kill};
-use tests::demo::Demo;
+use tests::demo::{Demo, Kind};
 use tests::program::{build, top};
 use tests::{Node, lab};
 use tokio::signal::unix::{SignalKind, signal};
@@ -62,7 +62,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     image::script("image/prepare", &["all"])?;
     image::script("image/build", &["compute", "target/image/compute"])?;
     eprintln!("building the programs");
-    let programs = build("dev", &["--package", "pilothouse", "--package", "cli"])?;
+    let programs = if arguments.services {
+        build("dev", &["--package", "pilothouse", "--package", "cli"])?
+    } else {
+        image::head(false)?
+    };
     let status = root::runtime()?.block_on(outside(programs))?;
     if status.success() { Ok(()) } else { bail!("the demo did not end well ({status})") }
 }
@@ -104,13 +108,11 @@ fn pid_file() -> PathBuf {
 
 async fn inside(arguments: &Arguments, place: PathBuf) -> anyhow::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    if !arguments.services {
-        bail!("the head image is not part of the demo yet; add --services");
-    }
+    let kind = if arguments.services { Kind::Processes } else { Kind::Machine };
     let nids = if arguments.nodes.is_empty() { (1..=NODES).collect() } else { arguments.nodes.clone() };
     let work = async {
         let nodes: Vec<Node> = nids.iter().map(|nid| Node::demo(*nid)).collect();
-        let mut demo = Demo::start(&place, &nodes, nodes.len()).await?;
+        let mut demo = Demo::start(&place, kind, &nodes, nodes.len()).await?;
         for nid in nids {
             demo.boot(nid).await?;
         }
@@ -129,7 +131,7 @@ async fn inside(arguments: &Arguments, place: PathBuf) -> anyhow::Result<()> {
             _ = terminate.recv() => {}
         }
     }
-    demo.head.shut_down().await
+    demo.place.shut_down().await
 }
 
 const ENTER: &str = "  cargo xtask enter pilotctl nodes list

@@ -1,5 +1,6 @@
 //! `cargo xtask image`: the head image and the demo compute image.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
@@ -27,20 +28,21 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         script("image/build", &["compute", "target/image/compute"])?;
     }
     if arguments.only.as_deref() != Some("compute") {
-        head(!arguments.dev)?;
+        head(!arguments.dev).map(drop)?;
     }
     Ok(())
 }
 
-/// Builds the programs and the head image.
-pub(crate) fn head(release: bool) -> anyhow::Result<()> {
+/// Builds the programs and the head image; the folder of the programs.
+pub(crate) fn head(release: bool) -> anyhow::Result<PathBuf> {
     let profile = if release { "release" } else { "dev" };
     let programs = build(
         profile,
         &["--package", "pilothouse", "--package", "supervisor", "--package", "firstboot", "--package", "cli"],
     )?;
-    let programs = programs.to_str().context("the target folder's name is no text")?;
-    script("image/build", &["head", "target/image/head", "--programs", programs])
+    let folder = programs.to_str().context("the target folder's name is no text")?;
+    script("image/build", &["head", "target/image/head", "--programs", folder])?;
+    Ok(programs)
 }
 
 /// Runs a script of the tree.

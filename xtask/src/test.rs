@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !arguments.fast {
         timings.time("images", || {
             image::script("image/build", &["compute", "target/image/compute"])?;
-            image::head(false)
+            image::head(false).map(drop)
         })?;
         timings.time("virtual machines", || {
             // One after the other: each takes both cores.
