@@ -88,8 +88,8 @@ impl Certificate {
         }
     }
 
-    /// Asks for a certificate at once, since ca may have another root than when the kept one was made, and then at
-    /// two thirds of each one's life, until the context's stop.
+    /// Asks for a certificate at once, since ca may have another root than when the kept one was made, and
+    /// then at two thirds of each one's life, until the context's stop.
     pub(crate) async fn upkeep(&self, context: &Context) {
         tokio::select! {
             () = context.stop.cancelled() => {}
@@ -169,7 +169,11 @@ impl Certificate {
             Some(kept) => (
                 EXPIRING,
                 "certificate-expiring",
-                Severity::Warning,
+                if kept.validity.holds(OffsetDateTime::now_utc()) {
+                    Severity::Warning
+                } else {
+                    Severity::Error
+                },
                 format!(
                     "the gateway's certificate is not renewed and ends at {}",
                     show(kept.validity.not_after)

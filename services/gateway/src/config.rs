@@ -109,10 +109,11 @@ impl TryFrom<String> for Proxies {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
     use super::Config;
 
-    pub(crate) fn parse(table: &str) -> anyhow::Result<Config> {
+    fn parse(table: &str) -> anyhow::Result<Config> {
         let head = "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"openchami.cluster\"\n[gateway]\n";
         Config::parse(&domain::Document::parse(&format!("{head}{table}")).unwrap())
     }

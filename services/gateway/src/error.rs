@@ -20,8 +20,8 @@ pub(crate) enum Error {
     #[error("{path} is answered over TLS: ask {url}")]
     PathOverHttp { path: String, url: String },
     #[error(
-        "a token does not travel over plain HTTP, where others read it: ask {url}, or let the administrator set \
-         gateway.secure_over_http = true for images that cannot"
+        "a token does not travel over plain HTTP, where others read it: ask {url}, or let the administrator \
+         set gateway.secure_over_http = true for images that cannot"
     )]
     TokenOverHttp { url: String },
     #[error("the request's body is longer than {0}, see gateway.body_limit")]

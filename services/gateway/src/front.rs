@@ -218,6 +218,8 @@ async fn converse(
     let mut builder = hyper::server::conn::http1::Builder::new();
     // hyper counts from the end of the last answer; `Timed` counts from a head's first byte.
     builder.timer(TokioTimer::new()).header_read_timeout(idle_max).max_buf_size(HEAD_BYTES_MAX);
+    // The buffer may come to hold more than its size, so heads are measured by themselves.
+    builder.max_header_size(HEAD_BYTES_MAX);
     let mut connection =
         std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let ended = tokio::select! {
@@ -279,6 +281,7 @@ fn source_of(address: IpAddr) -> IpAddr {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::sync::{Arc, Mutex};
 

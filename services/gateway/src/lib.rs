@@ -6,7 +6,7 @@
 //! | sockets | TCP `plain` and `tls`; `/run/pilothouse/gateway.sock` for metrics and health |
 //! | asks | ca for its own certificate (`upstream.rs`), every service for what is forwarded to it |
 //! | state | `certificate.pem`: the last good key and chain, mode 0600 |
-//! | specification | RFC 9110 section 7.6 (forwarding), RFC 9112 (HTTP/1.1), RFC 6455 (WebSocket), RFC 8446 (TLS) |
+//! | specification | RFC 9110 section 7.6, RFC 9112 (forwarding), RFC 6455 (WebSocket), RFC 8446 (TLS) |
 //!
 //! It gives nobody rights: services verify tokens themselves and take a request of the gateway's uid with
 //! `X-Forwarded-For` for a stranger's.

@@ -76,8 +76,8 @@ impl Upstream {
         self.service
     }
 
-    /// Sends a request and waits for the answer's head. A kept connection that was closed meanwhile is not the
-    /// client's fault: what was not sent, or only reads, is sent once more.
+    /// Sends a request and waits for the answer's head. A kept connection that was closed meanwhile is not
+    /// the client's fault: what was not sent is sent on another, and what only reads once more on a new one.
     ///
     /// # Errors
     ///
@@ -94,12 +94,26 @@ impl Upstream {
             match timeout(HEAD_MAX, sender.try_send_request(request)).await {
                 Err(_) => return Err(Failure::Silent),
                 Ok(Ok(response)) => return Ok((response, self.lease(sender, permit, progress))),
-                Ok(Err(mut error)) => match error.take_message().or(copy) {
-                    Some(again) => request = again,
-                    None => return Err(Failure::Broken(error.into_error())),
+                Ok(Err(mut error)) => match (error.take_message(), copy) {
+                    (Some(unsent), _) => request = unsent,
+                    (None, Some(copy)) => {
+                        request = copy;
+                        break;
+                    }
+                    (None, None) => return Err(Failure::Broken(error.into_error())),
                 },
             }
         }
+        self.send_anew(request, permit, progress).await
+    }
+
+    /// Sends a request on a new connection.
+    async fn send_anew(
+        self: &Arc<Self>,
+        request: Request<Upload>,
+        permit: OwnedSemaphorePermit,
+        progress: Option<Progress>,
+    ) -> Result<(Response<Incoming>, Lease), Failure> {
         let mut sender = timeout(CONNECT_MAX, self.connect())
             .await
             .unwrap_or_else(|_| Err(Failure::Unreachable(io::ErrorKind::TimedOut.into())))?;
@@ -156,7 +170,7 @@ impl Upstream {
         let stream = loop {
             match UnixStream::connect(&self.socket).await {
                 Ok(stream) => break stream,
-                // The service's queue is full at this moment (connect(2), EAGAIN); our caller bounds the time.
+                // The service's queue is full for now (connect(2), EAGAIN); our caller bounds the time.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(Duration::from_millis(200));

@@ -27,7 +27,7 @@ pub(crate) struct Kept {
     pub(crate) serial: String,
 }
 
-/// A new P-256 key, and the request for its certificate (PKCS #10). ca knows the head's names better than we do.
+/// A new P-256 key, and the request for its certificate (PKCS #10). The head's names are known to ca.
 pub(crate) fn new_key(name: &str) -> anyhow::Result<(Zeroizing<String>, String)> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).context("make a key")?;
     let mut params = CertificateParams::default();
@@ -98,6 +98,7 @@ fn names_of(certificate: &X509Certificate<'_>) -> Vec<String> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 

@@ -65,8 +65,8 @@ impl Hop {
     }
 }
 
-/// Ids in the form of UUID version 4, from a keyed hash of a counter: they name requests and protect nothing, so they
-/// are not worth a system call each.
+/// Ids in the form of UUID version 4, from a keyed hash of a counter: they name requests and protect nothing,
+/// so they are not worth a system call each.
 pub(crate) fn new_request_id() -> HeaderValue {
     static KEYS: LazyLock<(RandomState, RandomState)> = LazyLock::new(Default::default);
     static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -120,8 +120,8 @@ pub(crate) fn forward_answer(headers: &mut HeaderMap, id: HeaderValue, websocket
     }
 }
 
-/// What is forwarded for a request that came by a trusted proxy. The services take the last address of the list, so
-/// the list ends at the client: the first address from the right that is no trusted proxy itself.
+/// What is forwarded for a request that came by a trusted proxy. The services take the last address of the
+/// list, so the list ends at the client: the first address from the right that is no trusted proxy itself.
 fn client_of(headers: &HeaderMap, hop: &Hop, trusts: impl Fn(IpAddr) -> bool) -> Option<HeaderValue> {
     let address_of = |it: &str| {
         let socket = || it.parse::<std::net::SocketAddr>().ok().map(|it| it.ip());
@@ -162,6 +162,7 @@ fn words<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = 
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use http::header::{HeaderMap, HeaderName, HeaderValue};
     use http::{Method, Version};

@@ -15,8 +15,8 @@ pub(crate) enum PathError {
     Percent,
 }
 
-/// The path with runs of `/` made one and escapes of unreserved characters undone (RFC 3986 section 6.2.2). Most are
-/// that way already and are not copied.
+/// The path with runs of `/` made one and escapes of unreserved characters undone (RFC 3986 section 6.2.2).
+/// Most are that way already and are not copied.
 pub(crate) fn normalise(path: &str) -> Result<Cow<'_, str>, PathError> {
     if !path.starts_with('/') {
         return Err(PathError::NoPath);

@@ -32,8 +32,8 @@ impl Validity {
         self.not_before + self.life() * 2 / 3
     }
 
-    /// When a new one is asked for: before two thirds are over, earlier by up to a fifteenth of the life, so that
-    /// heads which began together do not ask together. `jitter` is 0 to 65535.
+    /// When a new one is asked for: before two thirds are over, earlier by up to a fifteenth of the life, so
+    /// that heads which began together do not ask together. `jitter` is 0 to 65535.
     pub(crate) fn renew_at(self, jitter: u16) -> OffsetDateTime {
         self.late_at() - self.life() / 15 * f64::from(jitter) / 65536.0
     }
