@@ -1,8 +1,8 @@
-//! Addresses and boot files: DHCPv4 (RFC 2131) for every machine of the inventory that has an address, and TFTP
-//! (RFC 1350) for the network boot loaders.
+//! Addresses and boot files: DHCPv4 (RFC 2131) for every machine of the inventory that has an address, and
+//! TFTP (RFC 1350) for the network boot loaders.
 //!
-//! - Callers: machines on node and BMC planes and relays (UDP 67), TFTP clients (UDP 69); cloud-init and pilotctl
-//!   over the socket.
+//! - Callers: machines on node and BMC planes and relays (UDP 67), TFTP clients (UDP 69); cloud-init and
+//!   pilotctl over the socket.
 //! - Sockets: `dhcp` and `tftp` (UDP), `http` (UNIX).
 //! - Data: a Mirror of the inventory; leases of unknown machines in `unknown-leases.json`. No database.
 //! - A packet's way: [`wire`] reads it, [`model`] decides, [`wire`] writes the answer, `server` sends it.

@@ -1,4 +1,5 @@
-//! The decisions: what a request is answered. Pure: the inventory, the planes, the leases and the time are given.
+//! The decisions: what a request is answered. Pure: the inventory, the planes, the leases and the time are
+//! given.
 
 mod boot;
 mod leases;
@@ -23,7 +24,8 @@ use crate::wire::{Reply, Request};
 /// How a packet arrived.
 #[derive(Debug)]
 pub(crate) struct Arrival<'a> {
-    /// The planes it may belong to: those of its interface, or that of its relay. More than one if they share a NIC.
+    /// The planes it may belong to: those of its interface, or that of its relay. More than one if they share
+    /// a NIC.
     pub(crate) planes: Vec<&'a Plane>,
     /// The head's address it was sent to, or that of the interface.
     pub(crate) local: Ipv4Addr,
@@ -32,7 +34,7 @@ pub(crate) struct Arrival<'a> {
 }
 
 /// What is done about a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Decision {
     /// The machine, if the inventory says which.
     pub(crate) node: Option<Xname>,
@@ -44,6 +46,8 @@ pub(crate) struct Decision {
     pub(crate) change: Option<Change>,
     /// The answer; none: silence.
     pub(crate) reply: Option<Reply>,
+    /// There was no address left to lend.
+    pub(crate) exhausted: bool,
     /// A sentence for the journal about what is not ordinary.
     pub(crate) note: Option<String>,
 }
@@ -68,8 +72,7 @@ pub(crate) fn decide(
     arrival: &Arrival<'_>,
     request: &Request,
 ) -> Decision {
-    let mut decision =
-        Decision { node: None, unknown: None, plane: None, change: None, reply: None, note: None };
+    let mut decision = Decision::default();
     if arrival.planes.is_empty() {
         return decision;
     }
@@ -151,7 +154,7 @@ fn answer(config: &Config, arrival: &Arrival<'_>, request: &Request, grant: &Gra
         }
         MessageType::Decline => {
             to.note = Some(format!(
-                "{} declined {}: another machine uses that address; look for it with arping, it keeps being offered",
+                "{} declined {}: another machine uses it; find that one with arping, the address stays",
                 request.mac, grant.address
             ));
         }
@@ -186,7 +189,7 @@ fn answer_stranger(
             let wanted = held.or_else(|| request.requested.filter(|it| free(*it)));
             match wanted.or_else(|| leases.choose(request.mac, plane, inventory, arrival.now)) {
                 Some(ip) => give(ip, MessageType::Offer),
-                None => to.note = Some(format!("the pool of the plane {} is exhausted", plane.name)),
+                None => to.exhausted = true,
             }
         }
         MessageType::Request => match asked_for(request, arrival, head) {
@@ -257,7 +260,8 @@ fn positive(
     options.extend(grant.name.clone().map(DhcpOption::Hostname));
     options.push(DhcpOption::DomainName(config.domain.clone()));
     options.push(DhcpOption::NtpServers(vec![head]));
-    // No root path (17), though coresmd sends the server's bare address there: iPXE takes 17 for a SAN device.
+    // No root path (17), though coresmd sends the server's bare address there: iPXE takes 17 for a SAN
+    // device.
     let boot = boot_file(&config.table, request, head);
     options.extend(boot.iter().flat_map(|it| it.options.clone()));
     let booting = boot.is_some();

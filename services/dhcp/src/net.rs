@@ -65,8 +65,8 @@ impl Links {
     }
 }
 
-/// The interface of a plane: the NIC or link that is named; for a NIC named by its MAC (which VLANs and bridges on it
-/// share), the interface that has the head's address, else the NIC itself.
+/// The interface of a plane: the NIC or link that is named; for a NIC named by its MAC (which VLANs and
+/// bridges on it share), the interface that has the head's address, else the NIC itself.
 fn find_interface<'a>(found: &'a [Found], plane: &Plane) -> Option<&'a Found> {
     let interface = plane.interface.as_deref()?;
     let head = plane.head;

@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{self, Arrival, Decision, Stranger};
+use crate::model::{self, Arrival, Change, Decision, Stranger};
 use crate::net::{FrameSocket, Link, Links, Received, receive};
 use crate::state::{Ack, State, now};
 use crate::store::Durable;
@@ -89,7 +89,8 @@ impl Server {
         let frames = match FrameSocket::open() {
             Ok(socket) => Some(socket),
             Err(error) => {
-                tracing::warn!(%error, "no raw socket (CAP_NET_RAW): clients without an address are answered by broadcast");
+                let hint = "clients without an address are answered by broadcast";
+                tracing::warn!(%error, "no raw socket (CAP_NET_RAW): {hint}");
                 None
             }
         };
@@ -155,9 +156,11 @@ impl Server {
 
     fn carry_out(&self, request: &Request, incoming: &Received, now: i64, decision: Decision) {
         note_stranger(&self.state, request, &decision, now);
-        if let Some(note) = &decision.note {
+        if let Some(note) = decision.note.as_ref().filter(|_| self.state.unknown().may_log(now)) {
             tracing::info!(pilothouse_mac = %request.mac, "{note}");
         }
+        // A lease has to be on disk before its ACK leaves; what frees an address keeps nobody waiting.
+        let waits = matches!(decision.change, Some(Change::Hold(_)));
         let durable = decision.change.is_some_and(|it| self.state.leases().apply(it));
         let outgoing = decision.reply.and_then(|reply| {
             let head = reply.server;
@@ -182,15 +185,15 @@ impl Server {
                 summary: summary(decision.node.clone(), request, &reply),
             })
         });
-        if !durable {
-            if let Some(outgoing) = outgoing {
-                self.sender.send(&outgoing);
-            }
-            return;
+        let (now_out, after) = if durable && waits { (None, outgoing) } else { (outgoing, None) };
+        if let Some(outgoing) = now_out {
+            self.sender.send(&outgoing);
         }
-        let leases = self.state.leases().bound(now);
-        if self.writer.try_send(Durable { leases, outgoing }).is_err() {
-            DROPPED.inc();
+        if durable {
+            let leases = self.state.leases().bound(now);
+            if self.writer.try_send(Durable { leases, outgoing: after }).is_err() {
+                DROPPED.inc();
+            }
         }
     }
 
@@ -230,8 +233,10 @@ fn note_stranger(state: &State, request: &Request, decision: &Decision, now: i64
     };
     let plane = decision.plane.as_deref().unwrap_or_default();
     let mac = request.mac;
-    if decision.reply.is_none() && decision.note.as_ref().is_some_and(|it| it.ends_with("exhausted")) {
-        state.leases().note_exhausted(plane, now);
+    if decision.exhausted && state.leases().note_exhausted(plane, now) {
+        tracing::warn!(
+            "the range of the plane {plane:?} is exhausted: unknown machines get no answer; widen it"
+        );
     }
     if !state.unknown().note(mac, plane, request.vendor_class.as_deref(), reason, now) {
         return;
@@ -294,10 +299,12 @@ impl Sender {
             Destination::Broadcast => self.send_udp(packet, broadcast, *head, link.index),
             Destination::Link(mac, ip) => {
                 let frame = link.mac.and_then(|it| frame::frame((it, *head), (mac, ip), packet));
-                match (&self.0.frames, frame) {
+                let by_frame = match (&self.0.frames, frame) {
                     (Some(socket), Some(frame)) => socket.send(&frame, link.index),
-                    _ => self.send_udp(packet, broadcast, *head, link.index),
-                }
+                    _ => Err(io::ErrorKind::Unsupported.into()),
+                };
+                // A client that cannot take a broadcast either asks again.
+                by_frame.or_else(|_| self.send_udp(packet, broadcast, *head, link.index))
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The durable leases of unknown machines: one small file, replaced whole. An ACK leaves after its lease is on disk,
-//! and waits for it beside the loop that answers known machines.
+//! The durable leases of unknown machines: one small file, replaced whole. An ACK leaves after its lease is
+//! on disk, and waits for it beside the loop that answers known machines.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,8 @@ pub(crate) async fn write_leases(
         let target = path.clone();
         let written = tokio::task::spawn_blocking(move || save_leases(&target, &leases)).await?;
         if let Err(error) = written {
-            tracing::error!(%error, path = %path.display(), "the leases of unknown machines cannot be kept; is the disk full?");
+            let path = path.display();
+            tracing::error!(%error, %path, "leases of unknown machines cannot be kept; is the disk full?");
             batch.clear();
         }
         for outgoing in batch.drain(..).filter_map(|it| it.outgoing) {

@@ -1,4 +1,5 @@
-//! The TFTP server (RFC 1350 with options): read only, from a fixed table of names, each transfer on its own port.
+//! The TFTP server (RFC 1350 with options): read only, from a fixed table of names, each transfer on its own
+//! port.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -28,7 +29,8 @@ const WINDOW_MAX: u16 = 64;
 /// The first wait for an acknowledgement; it doubles.
 const WAIT_FIRST: Duration = Duration::from_millis(400);
 const WAIT_MAX: Duration = Duration::from_secs(4);
-/// So many waits without an answer end a transfer; fewer before the first: a forged request must not send much.
+/// So many waits without an answer end a transfer; fewer before the first: a forged request must not send
+/// much.
 const WAITS_MAX: u32 = 8;
 const WAITS_FIRST_MAX: u32 = 4;
 /// How long open transfers may take after the stop.
@@ -149,7 +151,8 @@ impl Files {
                 Some(bytes)
             }
             Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "a boot loader cannot be read; is the package ipxe installed?");
+                let path = path.display();
+                tracing::warn!(%error, %path, "a boot loader cannot be read; is ipxe installed?");
                 None
             }
         }

@@ -1,7 +1,7 @@
 //! DHCP messages as bytes (RFC 2131, RFC 2132, RFC 3396). Pure, and safe for any input.
 //!
-//! dhcproto holds `debug_assert!`s on option lengths and reads some malformed options as something else, so that it
-//! is only given the options that count here, joined and with their lengths checked.
+//! dhcproto holds `debug_assert!`s on option lengths and reads some malformed options as something else, so
+//! that it is only given the options that count here, joined and with their lengths checked.
 
 pub(crate) mod frame;
 #[cfg(test)]
@@ -179,7 +179,8 @@ impl Request {
     }
 }
 
-/// The options that count, those of one code joined (RFC 3396), those in `file` and `sname` too (RFC 2132 9.3).
+/// The options that count, those of one code joined (RFC 3396), those in `file` and `sname` too (RFC 2132
+/// 9.3).
 fn read_options(header: &[u8], rest: &[u8]) -> Result<BTreeMap<u8, Vec<u8>>, Malformed> {
     let mut options = BTreeMap::new();
     let overload = walk(rest, &mut options)?;

@@ -1,5 +1,5 @@
-//! The service from outside, as a process of its own: udhcpc, dhclient and tftp in network namespaces, a relay, and
-//! whatever strangers send. Run as root: namespaces and port 67 need it.
+//! The service from outside, as a process of its own: udhcpc, dhclient and tftp in network namespaces, a
+//! relay, and whatever strangers send. Run as root: namespaces and port 67 need it.
 
 #[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod it {

@@ -14,6 +14,9 @@ pub(crate) const RESERVED_S: i64 = 30;
 /// How long an address that a client found in use is not offered, in seconds.
 pub(crate) const REFUSED_S: i64 = 3600;
 
+/// How often the journal is told that a pool is exhausted, in seconds.
+const TELL_EVERY_S: i64 = 60;
+
 /// An address of a pool in a machine's hands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lease {
@@ -44,14 +47,22 @@ pub(crate) enum Change {
     },
 }
 
+/// A plane's pool that was found full.
+#[derive(Clone, Copy, Debug)]
+struct Exhausted {
+    /// When, so that a flood does not search it for each packet.
+    found: i64,
+    /// When the journal was told.
+    told: i64,
+}
+
 /// Who holds what. The pools' sizes bound it: an address has one holder.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leases {
     by_mac: HashMap<MacAddr, Lease>,
     by_ip: HashMap<Ipv4Addr, MacAddr>,
     refused: HashMap<Ipv4Addr, i64>,
-    /// When a plane's pool was found full, so that a flood does not search it for each packet.
-    exhausted: HashMap<String, i64>,
+    exhausted: HashMap<String, Exhausted>,
 }
 
 impl Leases {
@@ -93,7 +104,7 @@ impl Leases {
                 durable
             }
             Change::Release(mac) => {
-                self.exhausted.clear();
+                self.exhausted.values_mut().for_each(|it| it.found = 0);
                 self.remove(mac)
             }
             Change::Refuse { mac, ip, until } => {
@@ -111,9 +122,16 @@ impl Leases {
         old.bound
     }
 
-    /// Notes that a plane's pool is full at this second.
-    pub(crate) fn note_exhausted(&mut self, plane: &str, now: i64) {
-        self.exhausted.insert(plane.to_owned(), now);
+    /// Notes that a plane's pool is full at this second; says whether the journal should be told.
+    pub(crate) fn note_exhausted(&mut self, plane: &str, now: i64) -> bool {
+        let entry =
+            self.exhausted.entry(plane.to_owned()).or_insert(Exhausted { found: now, told: i64::MIN / 2 });
+        entry.found = now;
+        let due = now - entry.told >= TELL_EVERY_S;
+        if due {
+            entry.told = now;
+        }
+        due
     }
 
     /// Whether a machine may have this address of the plane's pool.
@@ -143,7 +161,7 @@ impl Leases {
         now: i64,
     ) -> Option<Ipv4Addr> {
         let pool = plane.pool?;
-        if self.exhausted.get(&plane.name) == Some(&now) {
+        if self.exhausted.get(&plane.name).is_some_and(|it| it.found == now) {
             return None;
         }
         let (first, size) = (pool.first.to_bits(), pool.last.to_bits() - pool.first.to_bits() + 1);

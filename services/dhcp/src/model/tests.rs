@@ -260,6 +260,10 @@ fn a_pool_gives_each_address_once_and_then_none() {
     }
     given.sort_unstable();
     assert_eq!(given, [200, 202], "201 is a node's");
+    let late = request(MessageType::Discover, |it| it.mac = domain::MacAddr::new([2, 0, 0, 0, 0, 9]));
+    assert!(on(&[0], &all, &leases, &late).exhausted);
+    let told: Vec<i64> = (0..130).filter(|it| leases.note_exhausted("nodes", NOW + it)).collect();
+    assert_eq!(told, [0, 60, 120], "the journal is told once a minute");
 }
 
 #[test]

@@ -48,8 +48,8 @@ impl Window {
     pub(crate) fn acknowledge(&mut self, number: u16) -> Progress {
         let step = u64::from(number.wrapping_sub(self.acknowledged as u16));
         if step == 0 {
-            // The first block of the window was lost, says a client with windows; without windows an answer to a
-            // doubled acknowledgement would double everything that follows (RFC 1123 section 4.2.3.1).
+            // The first block of the window was lost, says a client with windows; without windows an answer
+            // to a doubled acknowledgement would double everything that follows (RFC 1123 section 4.2.3.1).
             let repeat = self.size > 1 && !self.repeated;
             self.repeated = true;
             return if repeat { Progress::Send } else { Progress::None };

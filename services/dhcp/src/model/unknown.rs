@@ -1,4 +1,5 @@
-//! The machines that asked and have no address of their own: for the journal, once a minute each, and for a list.
+//! The machines that asked and have no address of their own: for the journal, once a minute each, and for a
+//! list.
 
 use std::collections::HashMap;
 
@@ -34,9 +35,26 @@ pub(crate) struct Seen {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unknown {
     seen: HashMap<MacAddr, Seen>,
-    /// The minute of `logs`.
+    logs: Allowance,
+    notes: Allowance,
+}
+
+/// So many lines a minute and no more.
+#[derive(Clone, Copy, Debug, Default)]
+struct Allowance {
     minute: i64,
-    logs: u32,
+    used: u32,
+}
+
+impl Allowance {
+    fn take(&mut self, now: i64) -> bool {
+        if self.minute != now / LOG_EVERY_S {
+            *self = Self { minute: now / LOG_EVERY_S, used: 0 };
+        }
+        let granted = self.used < LOGS_MAX;
+        self.used += u32::from(granted);
+        granted
+    }
 }
 
 impl Unknown {
@@ -74,15 +92,16 @@ impl Unknown {
                 .map(|it| if it.is_ascii_graphic() || *it == b' ' { char::from(*it) } else { '?' })
                 .collect();
         }
-        if self.minute != now / LOG_EVERY_S {
-            (self.minute, self.logs) = (now / LOG_EVERY_S, 0);
+        if now - seen.logged < LOG_EVERY_S || !self.logs.take(now) {
+            return false;
         }
-        let due = now - seen.logged >= LOG_EVERY_S && self.logs < LOGS_MAX;
-        if due {
-            seen.logged = now;
-            self.logs += 1;
-        }
-        due
+        seen.logged = now;
+        true
+    }
+
+    /// Whether one more line about what clients do may be written this minute.
+    pub(crate) fn may_log(&mut self, now: i64) -> bool {
+        self.notes.take(now)
     }
 
     /// Forgets one that is known now.
