@@ -36,7 +36,7 @@ pub(crate) fn router(mirror: Mirror<Inventory>, hub: Arc<Hub>) -> Router {
 async fn show_readiness(State(floor): State<Floor>) -> Response {
     let consoles = floor.hub.list();
     let connected = consoles.iter().filter(|it| it.connected).count();
-    let from = format!("{:?}", floor.mirror.freshness());
+    let from = floor.mirror.freshness().to_string();
     let body = serde_json::json!({
         "ready": true, "inventory": from, "consoles": consoles.len(), "connected": connected
     });

@@ -44,7 +44,7 @@ pub(crate) fn router(config: Config, mirror: Mirror<Inventory>, database: Databa
 }
 
 async fn show_readiness(State(floor): Shared) -> Response {
-    let inventory = format!("{:?}", floor.mirror.freshness());
+    let inventory = floor.mirror.freshness().to_string();
     let database = if floor.database.is_lost() { "lost" } else { "there" };
     Json(serde_json::json!({"ready": true, "inventory": inventory, "database": database})).into_response()
 }

@@ -52,11 +52,14 @@ pub(crate) fn router(mirror: Mirror<Inventory>, bmcs: Bmcs, config: Config, patt
 
 async fn show_readiness(Shared(floor): Shared<Arc<Floor>>) -> Response {
     let nodes = floor.mirror.read(|it| it.components().len());
-    let from = format!("{:?}", floor.mirror.freshness());
+    let from = floor.mirror.freshness().to_string();
     Json(serde_json::json!({"ready": true, "inventory": from, "components": nodes})).into_response()
 }
 
-async fn show_power(Shared(floor): Shared<Arc<Floor>>, Json(request): Json<Request>) -> Result<Response, Problem> {
+async fn show_power(
+    Shared(floor): Shared<Arc<Floor>>,
+    Json(request): Json<Request>,
+) -> Result<Response, Problem> {
     if request.action.is_some() || request.boot.is_some() {
         let detail = "power-status only looks; POST /pilothouse/v1/power changes";
         return Err(Problem::own(StatusCode::BAD_REQUEST, "bad-body", detail));
@@ -131,7 +134,9 @@ async fn one(floor: &Floor, word: String, action: Option<Action>, boot: Option<B
     let error = match done {
         Ok(Ok(state)) => return Outcome { node: word, ok: true, state: Some(state), error: None },
         Ok(Err(error)) => error,
-        Err(_) => format!("BMC {} took more than {} s; try `power status` again", endpoint.id, deadline.as_secs()),
+        Err(_) => {
+            format!("BMC {} took more than {} s; try `power status` again", endpoint.id, deadline.as_secs())
+        }
     };
     if let Some(action) = action {
         daemon::event!(event::POWER_FAILED, node = node.id, "power {} failed: {error}", action.name());
@@ -166,7 +171,13 @@ async fn command(
         let plan = action.plan(now)?;
         let Some(send) = plan.send else { return Ok(now) };
         session.chassis_control(send).await.map_err(told)?;
-        daemon::event!(event::POWER_DONE, node = node.id, "{} was told: power {}", endpoint.id, action.name());
+        daemon::event!(
+            event::POWER_DONE,
+            node = node.id,
+            "{} was told: power {}",
+            endpoint.id,
+            action.name()
+        );
         if action.boots() {
             let detail = format!("{} switched power {}", endpoint.id, action.name());
             BootEvent::new(Service::Power, BootStage::PowerOn, detail).node(Some(&node.id)).send();

@@ -39,7 +39,8 @@ pub fn check(document: &Document) -> anyhow::Result<()> {
 /// What keeps it from starting.
 pub async fn serve(context: Context) -> anyhow::Result<()> {
     let config = Config::parse(&context.document)?;
-    let mirror = Mirror::<Inventory>::load(&context.paths.state, "inventory").context("load the last good copy")?;
+    let mirror =
+        Mirror::<Inventory>::load(&context.paths.state, "inventory").context("load the last good copy")?;
     let inventory = Client::unix(context.socket_of(Service::Inventory));
     let bmcs = Bmcs::new(inventory.clone());
     let pattern = context.document.cluster.host_pattern.clone();

@@ -172,7 +172,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// `cloud-init-legacy-029`).
 fn forwarded_for(headers: &HeaderMap, whole: bool) -> Option<IpAddr> {
     let list = headers.get("x-forwarded-for").and_then(|it| it.to_str().ok());
-    let one = list.and_then(|it| if whole { it.split(',').next() } else { it.rsplit(',').next() }).map(str::trim);
+    let one =
+        list.and_then(|it| if whole { it.split(',').next() } else { it.rsplit(',').next() }).map(str::trim);
     let text = one.or_else(|| headers.get("x-real-ip").and_then(|it| it.to_str().ok()))?;
     text.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|it| it.ip()))
 }

@@ -41,6 +41,16 @@ pub enum Freshness {
     Live,
 }
 
+impl std::fmt::Display for Freshness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "empty",
+            Self::LastGood => "last good copy",
+            Self::Live => "live",
+        })
+    }
+}
+
 /// The Mirror did not reach a number in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the mirror did not reach change {0} in time")]

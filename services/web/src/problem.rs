@@ -20,7 +20,14 @@ impl Problem {
     /// A problem of this status; the title is the status' own text.
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, kind: None, detail: detail.into(), retry_after_s: None, errors: Vec::new(), instance: None }
+        Self {
+            status,
+            kind: None,
+            detail: detail.into(),
+            retry_after_s: None,
+            errors: Vec::new(),
+            instance: None,
+        }
     }
 
     /// A problem of an own path: `urn:pilothouse:<kind>`.
