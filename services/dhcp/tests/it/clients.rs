@@ -19,7 +19,11 @@ fn known() -> (Lab, Inventory, Service) {
 #[test]
 fn udhcpc_gets_its_address_name_and_options() {
     let (lab, _inventory, service) = known();
+    let broadcasts = lab.socket_on_node("0.0.0.0:68");
     let given = lab.udhcpc(&["-O", "42"]).unwrap();
+    broadcasts.set_nonblocking(true).unwrap();
+    let heard = broadcasts.recv(&mut [0; 1500]).map_err(|it| it.kind());
+    assert_eq!(heard, Err(std::io::ErrorKind::WouldBlock), "it is answered by frames of its own");
     for (name, value) in [
         ("ip", "172.16.0.1"),
         ("subnet", "255.255.255.0"),
@@ -107,7 +111,9 @@ fn without_raw_sockets_clients_are_answered_by_broadcast() {
     let service = Service::start(&lab, DOCUMENT, &before);
     service.wait_for("no raw socket");
     service.wait_known(NODE_MAC);
+    let broadcasts = lab.socket_on_node("0.0.0.0:68");
     assert_eq!(lab.udhcpc(&[]).unwrap().get("ip"), Some("172.16.0.1"));
+    assert!(broadcasts.recv(&mut [0; 1500]).unwrap() >= 300);
 }
 
 #[test]
