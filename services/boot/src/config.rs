@@ -11,11 +11,12 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Table {
-    /// Scheme, host and port that chain URLs are made with, `https://demo.example:8443`; none: those by which the
-    /// script was fetched. With it, and without `cloud_init_url`, scripts name the cloud-init source by host alone,
-    /// as BSS does (recording `bss-script-010`).
+    /// Scheme, host and port that chain URLs are made with, `https://demo.example:8443`; none: those by which
+    /// the script was fetched. With it, and without `cloud_init_url`, scripts name the cloud-init source by
+    /// host alone, as BSS does (recording `bss-script-010`).
     advertise_url: Option<String>,
-    /// What `ds=nocloud-net;s=` names, `http://172.16.0.254:8081/cloud-init/`; none: `/cloud-init/` on the head.
+    /// What `ds=nocloud-net;s=` names, `http://172.16.0.254:8081/cloud-init/`; none: `/cloud-init/` on the
+    /// head.
     cloud_init_url: Option<String>,
 }
 
@@ -54,8 +55,8 @@ impl Config {
         })
     }
 
-    /// The head as this machine reaches it over plain HTTP: its address on the machine's plane, else on the first
-    /// plane of nodes.
+    /// The head as this machine reaches it over plain HTTP: its address on the machine's plane, else on the
+    /// first plane of nodes.
     pub(crate) fn plain_base(&self, caller: Option<IpAddr>) -> Option<String> {
         let own = match caller {
             Some(IpAddr::V4(it)) => self

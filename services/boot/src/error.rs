@@ -30,8 +30,8 @@ pub(crate) enum Error {
     #[error("postgres.Update: data does not exist: nodes table: {0}")]
     UnknownTargets(String),
     #[error(
-        "postgres.Delete: error deleting BootGroupAssignment(s): no node IDs specified for deleting boot group \
-         assignments"
+        "postgres.Delete: error deleting BootGroupAssignment(s): no node IDs specified for deleting \
+         boot group assignments"
     )]
     NothingDeleted,
     #[error("Cannot find boot parameters for requested {0}")]

@@ -5,10 +5,10 @@
 //! | callers | booting nodes and `ochami` through the gateway, pilotctl, images |
 //! | socket | `/run/pilothouse/boot.sock` |
 //! | tables | `boot_parameters`, and the change feed's |
-//! | specification | OpenCHAMI BSS 1.32 as recorded (`bss-params`, `bss-script`, `bss-auth`); ipxe.org/scripting |
+//! | specification | OpenCHAMI BSS 1.32 as recorded (`bss-params`, `bss-script`); ipxe.org/scripting |
 //!
-//! Scripts are rendered from two Mirrors, the inventory's and the service's own; no request of a booting node waits
-//! for PostgreSQL or for another service.
+//! Scripts are rendered from two Mirrors, the inventory's and the service's own; no request of a booting node
+//! waits for PostgreSQL or for another service.
 
 mod api;
 pub mod client;

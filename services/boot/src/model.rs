@@ -5,7 +5,7 @@
 //! A script is asked for by MAC address, name (an xname or a node's name) or NID. The first of these that has
 //! parameters decides:
 //!
-//! 1. exactly what was asked: that MAC, that host word, that NID (recordings `bss-script-025`, `-026`, `-028`);
+//! 1. exactly what was asked: that MAC, host word or NID (recordings `bss-script-025`, `-026`, `-028`);
 //! 2. the node's other MAC addresses, in order of interface id;
 //! 3. its xname, then its name, as a host word;
 //! 4. its NID;
@@ -13,8 +13,9 @@
 //! 6. the host word `Default`.
 //!
 //! A machine that is in no inventory is told to wait and to ask again with `arch=`; then 1, the host word
-//! `Unknown-<arch>` and `Default` decide, and without any of them it waits on (recordings `bss-script-019`, `-034`).
-//! A node asked for by name or NID whose parameters are held by MAC is sent on to its MAC (recording `-014`, `-015`).
+//! `Unknown-<arch>` and `Default` decide, and without any of them it waits on (recordings `bss-script-019`,
+//! `-034`). A node asked for by name or NID whose parameters are held by MAC is sent on to its MAC (recording
+//! `-014`, `-015`).
 
 mod lookup;
 mod settings;
@@ -71,8 +72,8 @@ impl Parameters {
         self.by_target.get(target)
     }
 
-    /// The entries of these targets, or of every machine's: targets with equal settings together, in order of their
-    /// first target. Host words that name no machine are shown only if they are asked for (recording
+    /// The entries of these targets, or of every machine's: targets with equal settings together, in order of
+    /// their first target. Host words that name no machine are shown only if they are asked for (recording
     /// `bss-params-050`: a group's name and `Default` are not in the list).
     pub(crate) fn entries(&self, of: Option<&[Target]>) -> Vec<(Vec<&Target>, &Settings)> {
         let chosen: Vec<(&Target, &Arc<Settings>)> = match of {

@@ -98,7 +98,8 @@ pub(crate) async fn delete_entry(
     (kernel, initrd, params): (&str, &str, &str),
 ) -> sqlx::Result<Vec<Target>> {
     let rows = sqlx::query(
-        "delete from boot_parameters where kernel = $1 and initrd = $2 and params = $3 returning kind, target",
+        "delete from boot_parameters where kernel = $1 and initrd = $2 and params = $3
+         returning kind, target",
     )
     .bind(kernel)
     .bind(initrd)

@@ -31,8 +31,8 @@ impl Origin {
     }
 }
 
-/// The kernel's command line: BSS' words are added where the parameters do not have them (recording `-030`), and an
-/// `initrd…` word of theirs is cut out (recording `-032`).
+/// The kernel's command line: BSS' words are added where the parameters do not have them (recording `-030`),
+/// and an `initrd…` word of theirs is cut out (recording `-032`).
 pub(crate) fn command_line(settings: &Settings, node: Option<&Component>, origin: &Origin) -> String {
     let words: Vec<&str> =
         settings.params().split(' ').map(|it| if it.starts_with("initrd") { "" } else { it }).collect();
@@ -80,8 +80,9 @@ pub(crate) fn wait_script(asked: &Asked, epoch: i64, origin: &Origin) -> String 
     format!("#!ipxe\nsleep {WAIT_S}\nchain {url}\n\n")
 }
 
-/// The script of a machine that said its architecture and still has nothing to boot. It stays here until it has:
-/// `--replace` because each nested `chain` would take some of iPXE's stack, and the loop in case the head is down.
+/// The script of a machine that said its architecture and still has nothing to boot. It stays here until it
+/// has: `--replace` because each nested `chain` would take some of iPXE's stack, and the loop in case the
+/// head is down.
 pub(crate) fn retry_script(asked: &Asked, arch: &str, retry: u32, origin: &Origin) -> String {
     let arch = utf8_percent_encode(arch, PLAIN);
     let rest = format!("&arch={arch}&retry={}", retry.saturating_add(1));
@@ -285,8 +286,8 @@ fn numbers(members: &Map<String, Value>, member: &'static str) -> Result<Vec<Nid
     elements(members, member, "[]int32")?.iter().map(read).collect()
 }
 
-/// A node as `/hosts` shows it. Its MAC addresses stand there twice if a controller is known, once from the endpoint
-/// and once from the interfaces (recording `bss-script-007`).
+/// A node as `/hosts` shows it. Its MAC addresses stand there twice if a controller is known, once from the
+/// endpoint and once from the interfaces (recording `bss-script-007`).
 pub(crate) fn host(node: &Component, macs: &[MacAddr], controlled: bool) -> Value {
     let mut shown = Map::new();
     let mut put = |key: &str, value: Option<Value>| {

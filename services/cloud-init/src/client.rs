@@ -58,7 +58,8 @@ impl Client {
         self.0.get(&format!("/pilothouse/v1/render/{}", escape(word))).await
     }
 
-    /// The entry of a group or node in the open store; None if there is none. A node's is merged with its groups'.
+    /// The entry of a group or node in the open store; None if there is none. A node's is merged with its
+    /// groups'.
     ///
     /// # Errors
     ///

@@ -13,7 +13,8 @@ use toml::Value;
 struct Table {
     /// Which generation of the API answers nodes: `legacy` (0.1), and `auto` as long as there is no other.
     api: String,
-    /// `"head"`: legacy writes from the head itself need no token, as the bootcamp's `curl` has none; `false`: all do.
+    /// `"head"`: legacy writes from the head itself need no token, as the bootcamp's `curl` has none;
+    /// `false`: all do.
     open_legacy_writes: Value,
 }
 

@@ -1,4 +1,5 @@
-//! What can go wrong, and its only translation to HTTP. The texts are the recorded service's where there are any.
+//! What can go wrong, and its only translation to HTTP. The texts are the recorded service's where there are
+//! any.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};

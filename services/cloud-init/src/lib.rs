@@ -5,10 +5,10 @@
 //! | callers | booting nodes and `ochami` through the gateway, pilotctl |
 //! | socket | `/run/pilothouse/cloud-init.sock` |
 //! | tables | `cloud_init_entry`, and the change feed's |
-//! | specification | OpenCHAMI cloud-init 0.1 as recorded (`cloud-init-legacy`); cloud-init's NoCloud data source |
+//! | specification | OpenCHAMI cloud-init 0.1 as recorded (`cloud-init-legacy`); cloud-init's NoCloud |
 //!
-//! Answers are merged from two Mirrors, the inventory's and the service's own; no request of a booting node waits for
-//! PostgreSQL or for another service.
+//! Answers are merged from two Mirrors, the inventory's and the service's own; no request of a booting node
+//! waits for PostgreSQL or for another service.
 
 mod api;
 pub mod client;

@@ -1,8 +1,8 @@
 //! The decisions: whom an id or an address means, and what they are given.
 //!
-//! Entries are named for a group, an xname or a node's name. A node is given its groups' entries in order of label,
-//! then the one of its name, then the one of its xname. Of each part, a top-level key of a later entry replaces the
-//! whole value of an earlier one; nothing deeper is merged and lists are not joined (recordings
+//! Entries are named for a group, an xname or a node's name. A node is given its groups' entries in order of
+//! label, then the one of its name, then the one of its xname. Of each part, a top-level key of a later entry
+//! replaces the whole value of an earlier one; nothing deeper is merged and lists are not joined (recordings
 //! `cloud-init-legacy-031`, `-039`).
 
 use std::collections::BTreeMap;
@@ -152,8 +152,9 @@ impl Entry {
 }
 
 impl Merged {
-    /// cloud-init needs an instance-id, or it takes the source for none. Whoever writes one writes the whole meta-data
-    /// (recording `cloud-init-legacy-024`); without one it is made from the xname, with the node's name beside it.
+    /// cloud-init needs an instance-id, or it takes the source for none. Whoever writes one writes the whole
+    /// meta-data (recording `cloud-init-legacy-024`); without one it is made from the xname, with the node's
+    /// name beside it.
     pub(crate) fn complete(mut self, node: &Node) -> Self {
         if !self.metadata.contains_key("instance-id") {
             self.metadata.insert("instance-id".to_owned(), format!("i-{}", node.xname).into());

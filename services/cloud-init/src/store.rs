@@ -27,7 +27,8 @@ pub(crate) async fn find_for_update(
     name: &str,
 ) -> sqlx::Result<Option<Entry>> {
     let found: Option<(Column, Column, Column)> = sqlx::query_as(
-        "select userdata, metadata, vendordata from cloud_init_entry where store = $1 and name = $2 for update",
+        "select userdata, metadata, vendordata from cloud_init_entry
+         where store = $1 and name = $2 for update",
     )
     .bind(store.name())
     .bind(name)

@@ -152,7 +152,7 @@ pub(super) async fn remove(State(boot): State<Boot>, body: Bytes) -> Result<Resp
 }
 
 fn put(target: &Target, settings: &Settings) -> Change {
-    let row = serde_json::json!({"kernel": settings.kernel(), "initrd": settings.initrd(), "params": settings.params()});
+    let row = serde_json::to_value(settings).unwrap_or_default();
     Change::put(KIND, target.to_string(), row)
 }
 

@@ -190,8 +190,8 @@ pub(super) fn origin(config: &Config, caller: &Caller, headers: &HeaderMap) -> O
     Origin { base, cloud_init }
 }
 
-/// Whether a Host header can stand in a script: a name or address with, perhaps, a port. `localhost` alone is what
-/// clients of the UNIX socket send; no node could follow it.
+/// Whether a Host header can stand in a script: a name or address with, perhaps, a port. `localhost` alone is
+/// what clients of the UNIX socket send; no node could follow it.
 fn is_host(text: &str) -> bool {
     let fits = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'-' | b':' | b'[' | b']');
     (1..=255).contains(&text.len()) && text.bytes().all(fits) && text != "localhost" && !text.starts_with('-')

@@ -178,8 +178,8 @@ pub(super) async fn show_all(State(boot): State<Boot>) -> Response {
         "bss-storage-backend": boot.storage_status()}))
 }
 
-/// cloud-init's phone_home. JSON is answered as BSS does, which cannot store it (recording `bss-script-045`); the form
-/// that cloud-init itself sends is answered with success. Both are the event.
+/// cloud-init's phone_home. JSON is answered as BSS does, which cannot store it (recording `bss-script-045`);
+/// the form that cloud-init itself sends is answered with success. Both are the event.
 pub(super) async fn phone_home(
     State(boot): State<Boot>,
     caller: Caller,

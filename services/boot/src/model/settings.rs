@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The longest command line that Linux takes on x86-64 and arm64, without its final zero (COMMAND_LINE_SIZE 2048).
-/// iPXE itself has no limit to a line, but the kernel cuts what is longer without a word.
+/// The longest command line that Linux takes on x86-64 and arm64, without its final zero (COMMAND_LINE_SIZE
+/// 2048). iPXE itself has no limit to a line, but the kernel cuts what is longer without a word.
 const COMMAND_LINE_MAX: usize = 2047;
 /// What rendering may add: `initrd=initrd xname=… nid=… ds=nocloud-net;s=…`.
 const ADDED_MAX: usize = 255;
@@ -80,7 +80,7 @@ impl Settings {
         }
         check_words("params", &params)?;
         if params.len() > PARAMS_MAX {
-            let why = ": Linux takes 2047 bytes of command line, and 255 are kept for initrd=, xname=, nid= and ds=";
+            let why = ": Linux takes a line of 2047 bytes; 255 are kept for initrd=, xname=, nid= and ds=";
             return Err(SettingsError::Long {
                 member: "params",
                 length: params.len(),
@@ -128,9 +128,9 @@ impl Edit {
     }
 }
 
-/// Refuses what iPXE reads as something else than a word of the command's arguments: it splits a line at blanks,
-/// knows no quotes, ends a command at the words `||`, `&&`, `;` and at one that begins with `#`, and expands `${`
-/// anywhere (ipxe.org/scripting, "command separators").
+/// Refuses what iPXE reads as something else than a word of the command's arguments: it splits a line at
+/// blanks, knows no quotes, ends a command at the words `||`, `&&`, `;` and at one that begins with `#`, and
+/// expands `${` anywhere (ipxe.org/scripting, "command separators").
 fn check_words(member: &'static str, text: &str) -> Result<(), SettingsError> {
     let place = |at: usize, what| {
         let at = text.get(..at).map_or(at, |it| it.chars().count()) + 1;

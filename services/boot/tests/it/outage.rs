@@ -6,8 +6,8 @@ use sqlx::PgPool;
 
 use crate::harness::{MAC, Running, rows, serve_inventory};
 
-/// The inventory goes, PostgreSQL goes, the service starts anew: the script stays the same, and a write is told to
-/// come back.
+/// The inventory goes, PostgreSQL goes, the service starts anew: the script stays the same, and a write is
+/// told to come back.
 #[sqlx::test(migrator = "boot::MIGRATIONS")]
 async fn a_known_node_boots_with_postgres_and_inventory_gone(db: PgPool) {
     let folder = tempfile::tempdir().unwrap();

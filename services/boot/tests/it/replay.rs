@@ -1,5 +1,5 @@
-//! Recorded exchanges against a router, as uid 0. Lines of other services and those marked `quirk` are not compared;
-//! cloud-init's tests use this file too. The whole head is replayed by the package `tests`.
+//! Recorded exchanges against a router, as uid 0. Lines of other services and those marked `quirk` are not
+//! compared; cloud-init's tests use this file too. The whole head is replayed by the package `tests`.
 
 use std::path::Path;
 

@@ -19,7 +19,8 @@ fn yaml(part: &Part) -> Response {
     ([(header::CONTENT_TYPE, "text/yaml")], to_yaml(part)).into_response()
 }
 
-/// What the machine at the caller's address is given: what is known of it, and what cloud-init cannot do without.
+/// What the machine at the caller's address is given: what is known of it, and what cloud-init cannot do
+/// without.
 fn by_address(side: &Side, caller: &Caller) -> Result<(Merged, Node, IpAddr), Error> {
     let pattern = &side.service.config.host_pattern;
     let found = caller.address.and_then(|it| {
@@ -91,8 +92,8 @@ pub(super) async fn vendor_by_id(
     Ok(yaml(&by_id(&side, &caller, &id)?.vendordata))
 }
 
-/// Nothing: the network is as the image and DHCP made it. cloud-init asks for this file before all others, and eleven
-/// times a second apart if it is refused.
+/// Nothing: the network is as the image and DHCP made it. cloud-init asks for this file before all others,
+/// and eleven times a second apart if it is refused.
 pub(super) async fn no_network() -> Response {
     ([(header::CONTENT_TYPE, "text/yaml")], "").into_response()
 }

@@ -61,8 +61,8 @@ pub(super) async fn create(State(side): State<Side>, caller: Caller, body: Bytes
     Ok(Json(given).into_response())
 }
 
-/// PUT: replaces each part that is given, whole, of an entry that is there. The body's name does not count (recording
-/// `cloud-init-legacy-042`).
+/// PUT: replaces each part that is given, whole, of an entry that is there. The body's name does not count
+/// (recording `cloud-init-legacy-042`).
 pub(super) async fn replace(
     State(side): State<Side>,
     caller: Caller,

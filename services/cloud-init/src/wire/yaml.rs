@@ -1,5 +1,5 @@
-//! YAML as Go's yaml.v2 writes it (recordings `cloud-init-legacy-017`, `-058`): block style, keys in natural order,
-//! sequences not indented, strings quoted where YAML 1.1 would read something else.
+//! YAML as Go's yaml.v2 writes it (recordings `cloud-init-legacy-017`, `-058`): block style, keys in natural
+//! order, sequences not indented, strings quoted where YAML 1.1 would read something else.
 
 use std::cmp::Ordering;
 use std::iter::Peekable;
@@ -83,8 +83,8 @@ fn push_indent(out: &mut String, indent: usize) {
     out.extend(std::iter::repeat_n(' ', indent));
 }
 
-/// Integers stay integers (the original makes floats of large ones); a float has the point and the sign of its
-/// exponent, without which YAML 1.1 reads a string.
+/// Integers stay integers (the original makes floats of large ones); a float has the point and the sign of
+/// its exponent, without which YAML 1.1 reads a string.
 fn number(number: &Number) -> String {
     let text = number.to_string();
     let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else { return text };
@@ -127,13 +127,15 @@ fn word(text: &str) -> String {
     if is_plain(text) { text.to_owned() } else { format!("'{}'", text.replace('\'', "''")) }
 }
 
-/// Characters that only double quotes can hold. Line breaks other than LF are among them: readers turn those into LF.
+/// Characters that only double quotes can hold. Line breaks other than LF are among them: readers turn those
+/// into LF.
 fn is_special(it: char) -> bool {
     (it.is_control() && it != '\n')
         || matches!(it, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}')
 }
 
-/// Whether a text without line breaks can stand without quotes (YAML 1.1, section 9.1.3, as libyaml reads it).
+/// Whether a text without line breaks can stand without quotes (YAML 1.1, section 9.1.3, as libyaml reads
+/// it).
 fn is_plain(text: &str) -> bool {
     let blank_or_end = |it: Option<char>| it.is_none_or(|it| it == ' ');
     if text.starts_with(' ') || text.ends_with(' ') || text.starts_with("---") || text.starts_with("...") {
@@ -189,7 +191,8 @@ fn double_quoted(text: &str) -> String {
     out
 }
 
-/// Whether YAML 1.1 reads this text as something else than a string: null, a boolean, a number, a time, a merge.
+/// Whether YAML 1.1 reads this text as something else than a string: null, a boolean, a number, a time, a
+/// merge.
 fn reads_otherwise(text: &str) -> bool {
     const WORDS: [&str; 10] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "~"];
     let cased = |word: &str| {

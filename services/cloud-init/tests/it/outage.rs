@@ -7,7 +7,8 @@ use web::Peer;
 
 use crate::harness::{NODE, Running, rows, serve_inventory};
 
-/// The inventory goes, PostgreSQL goes, the service starts anew: nodes get the same, and a write is told to come back.
+/// The inventory goes, PostgreSQL goes, the service starts anew: nodes get the same, and a write is told to
+/// come back.
 #[sqlx::test(migrator = "cloud_init::MIGRATIONS")]
 async fn a_known_node_is_answered_with_postgres_and_inventory_gone(db: PgPool) {
     let folder = tempfile::tempdir().unwrap();

@@ -15,8 +15,10 @@ fn values_are_quoted_as_recorded() {
         yaml(json!({"s": "a: b", "n": 1.5, "big": 12345678901_i64, "b": true, "nul": null, "l": [],
         "m": {}, "multi": "line1\nline2\n", "mode": "0644", "yes": "yes", "date": "2024-01-01", "u": "\u{e9}",
         "colon": "x: y", "hash": "# c", "tmpl": "{{ ds.meta_data.x }}"}));
-    let expected = "b: true\nbig: 12345678901\ncolon: 'x: y'\ndate: \"2024-01-01\"\nhash: '# c'\nl: []\nm: {}\n\
-        mode: \"0644\"\nmulti: |\n  line1\n  line2\n\"n\": 1.5\nnul: null\ns: 'a: b'\ntmpl: '{{ ds.meta_data.x }}'\n\
+    let expected = "b: true\nbig: 12345678901\ncolon: 'x: y'\ndate: \"2024-01-01\"\nhash: '# c'\n\
+        l: []\nm: {}\n\
+        mode: \"0644\"\nmulti: |\n  line1\n  line2\n\"n\": 1.5\nnul: null\ns: 'a: b'\n\
+        tmpl: '{{ ds.meta_data.x }}'\n\
         u: \u{e9}\n\"yes\": \"yes\"\n";
     assert_eq!(written, expected);
 }
@@ -27,7 +29,8 @@ fn collections_nest_as_recorded() {
     let written =
         yaml(json!({"write_files": [{"path": "/etc/test123", "content": "blah"}], "runcmd": ["echo hello"],
         "deep": {"a": [1, 2]}}));
-    let expected = "deep:\n  a:\n  - 1\n  - 2\nruncmd:\n- echo hello\nwrite_files:\n- content: blah\n  path: /etc/test123\n";
+    let expected = "deep:\n  a:\n  - 1\n  - 2\nruncmd:\n- echo hello\n\
+        write_files:\n- content: blah\n  path: /etc/test123\n";
     assert_eq!(written, expected);
     assert_eq!(
         yaml(json!({"a": [[1, 2], [], {}, [{"b": {"c": 1}}]]})),
@@ -141,7 +144,8 @@ fn a_float_keeps_the_form_that_yaml_1_1_reads() {
 /// What is written is read back as it was by a reader of our own dependencies.
 #[test]
 fn what_is_written_is_read_back() {
-    let value = json!({"a": ["x: y", "", "null", "- q", "t\n", "\n", "\n\n", "  i\nj", "é\u{1f600}", "#", "a\nb \nc"],
+    let value = json!({"a": ["x: y", "", "null", "- q", "t\n", "\n", "\n\n", "  i\nj", "é\u{1f600}", "#",
+        "a\nb \nc"],
         "b": {"c": {"d": [[{"e": "12:30"}]]}}, "n": [0, -5, 12345678901_i64, 1.5, true, null, {}, []]});
     let read: Value = serde_saphyr::from_str(&yaml(value.clone())).unwrap();
     assert_eq!(read, value);
