@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::Path as FilePath;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use daemon::BootEvent;
 use domain::inventory::Inventory;
-use domain::{BootStage, Scope, Service, StageResult};
+use domain::{Scope, Service, StageResult};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use web::mirror::Mirror;
@@ -20,14 +20,20 @@ use web::{Caller, Database, Json, Path, Problem, scoped};
 
 use crate::client::Image;
 use crate::config::Config;
-use crate::file::{self, Ended, Opened};
-use crate::model::stage;
+use crate::file::{self, Ended, Opened, Transfer};
+use crate::model::{Parts, stage};
 use crate::{scan, store};
+
+/// How long a look at the folders is good for: an image that was just put there is seen this soon.
+const SCAN_LIFE: Duration = Duration::from_secs(1);
 
 struct Floor {
     config: Config,
     mirror: Mirror<Inventory>,
     database: Database,
+    /// What was found last, and when: members of images are asked for by whole clusters at once.
+    scanned: tokio::sync::Mutex<Option<(Instant, Vec<Image>)>>,
+    parts: Mutex<Parts>,
 }
 
 type Shared = State<Arc<Floor>>;
@@ -40,7 +46,13 @@ pub(crate) fn router(config: Config, mirror: Mirror<Inventory>, database: Databa
         .route("/pins/{service}/{id}", scoped(put(create_pin).delete(remove_pin), write))
         .route("/readyz", get(show_readiness))
         .fallback(get(show_file))
-        .with_state(Arc::new(Floor { config, mirror, database }))
+        .with_state(Arc::new(Floor {
+            config,
+            mirror,
+            database,
+            scanned: Default::default(),
+            parts: Default::default(),
+        }))
 }
 
 async fn show_readiness(State(floor): Shared) -> Response {
@@ -54,17 +66,19 @@ async fn list_images(State(floor): Shared) -> Result<Json<Vec<Image>>, Problem> 
 }
 
 async fn scan_images(floor: &Arc<Floor>) -> Result<Vec<Image>, Problem> {
+    let mut last = floor.scanned.lock().await;
+    if let Some((_, images)) = last.as_ref().filter(|it| it.0.elapsed() < SCAN_LIFE) {
+        return Ok(images.clone());
+    }
     let root = floor.config.root.clone();
     let scanned = tokio::task::spawn_blocking(move || scan::scan(&root)).await;
     let scanned = scanned.map_err(|it| Problem::internal(&it))?;
-    scanned.map_err(|error| {
-        let root = floor.config.root.display();
-        Problem::own(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "no-images",
-            format!("{root} cannot be read: {error}"),
-        )
-    })
+    let images = scanned.map_err(|error| {
+        let detail = format!("{} cannot be read: {error}", floor.config.root.display());
+        Problem::own(StatusCode::INTERNAL_SERVER_ERROR, "no-images", detail)
+    })?;
+    *last = Some((Instant::now(), images.clone()));
+    Ok(images)
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,6 +143,7 @@ async fn show_file(
 }
 
 async fn open(floor: &Arc<Floor>, path: &str) -> Result<Option<Opened>, Problem> {
+    let name = path.to_owned();
     let (floor, path) = (Arc::clone(floor), path.to_owned());
     let opened = tokio::task::spawn_blocking(move || match path.strip_prefix("/ipxe/") {
         Some(loader) => file::open(&floor.config.loaders, loader),
@@ -136,11 +151,11 @@ async fn open(floor: &Arc<Floor>, path: &str) -> Result<Option<Opened>, Problem>
     });
     match opened.await.map_err(|it| Problem::internal(&it))? {
         Ok(opened) => Ok(Some(opened)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
-            if error.kind() == io::ErrorKind::PermissionDenied {
-                tracing::warn!("a file asked for may not be read; `chmod o+r` makes it an image's");
-            }
-            Ok(None)
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let detail = format!("{name} may not be read; `chmod o+r` on the head opens it to nodes");
+            tracing::warn!("{detail}");
+            Err(Problem::own(StatusCode::FORBIDDEN, "unreadable", detail))
         }
         Err(error) => Err(Problem::internal(&error)),
     }
@@ -164,7 +179,7 @@ async fn find_member(floor: &Arc<Floor>, path: &str) -> Result<Option<String>, P
 }
 
 /// What is written of a transfer when it has ended, if a node made it.
-fn ended(floor: &Floor, path: String, caller: &Caller) -> Ended {
+fn ended(floor: &Arc<Floor>, path: String, caller: &Caller) -> Ended {
     let address = caller.address;
     let node = address.and_then(|address| {
         floor.mirror.read(|it| {
@@ -172,23 +187,28 @@ fn ended(floor: &Floor, path: String, caller: &Caller) -> Ended {
             Some((interface.component.clone()?, interface.mac))
         })
     });
-    Box::new(move |bytes, whole, started: Instant| {
+    let floor = Arc::clone(floor);
+    Box::new(move |transfer: Transfer| {
         let Some(stage) = stage(&path) else { return };
         let (Some((node, mac)), Some(address)) = (node, address) else { return };
-        let name = FilePath::new(&path).file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let (result, word) =
-            if whole { (StageResult::Ok, "sent") } else { (StageResult::Failed, "broken off after") };
-        report(stage, format!("{name} {word} {bytes} bytes to {node}"))
+        let broken = transfer.sent < transfer.asked;
+        let (sent, started, result) = if broken {
+            (transfer.sent, transfer.started, StageResult::Failed)
+        } else {
+            let mut parts = floor.parts.lock().unwrap_or_else(PoisonError::into_inner);
+            let whole = parts.add((address, path.clone()), (transfer.sent, transfer.file), transfer.started);
+            let Some((sent, started)) = whole else { return };
+            (sent, started, StageResult::Ok)
+        };
+        let name = FilePath::new(&path).file_name().unwrap_or_default().to_string_lossy();
+        let word = if broken { "broken off after" } else { "sent," };
+        BootEvent::new(Service::Images, stage, format!("{name} {word} {sent} bytes to {node}"))
             .node(Some(&node))
             .mac(Some(mac))
             .ip(address)
             .image(path.trim_start_matches('/'))
-            .sent(bytes, started.elapsed())
+            .sent(sent, started.elapsed())
             .result(result)
             .send();
     })
-}
-
-fn report(stage: BootStage, detail: String) -> BootEvent {
-    BootEvent::new(Service::Images, stage, detail)
 }

@@ -22,8 +22,8 @@ use web::Problem;
 
 use crate::model::{Span, Wanted, segments, wanted};
 
-/// What is read at once: large enough that system calls do not count.
-const CHUNK_BYTES: usize = 512 << 10;
+/// What is read at once: large enough that system calls hardly count, small enough for a thousand readers.
+const CHUNK_BYTES: usize = 128 << 10;
 
 /// A file that was opened, and what it is known by.
 pub(crate) struct Opened {
@@ -33,8 +33,21 @@ pub(crate) struct Opened {
     modified: String,
 }
 
-/// Told once when a transfer has ended: bytes, whole or not, and since when.
-pub(crate) type Ended = Box<dyn FnOnce(u64, bool, Instant) + Send>;
+/// How a transfer ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transfer {
+    /// Bytes that went out.
+    pub(crate) sent: u64,
+    /// Bytes that were asked for.
+    pub(crate) asked: u64,
+    /// Bytes of the whole file.
+    pub(crate) file: u64,
+    /// When it began.
+    pub(crate) started: Instant,
+}
+
+/// Told once when a transfer has ended.
+pub(crate) type Ended = Box<dyn FnOnce(Transfer) + Send>;
 
 /// Opens a regular file below the root. Links may lead about inside of it, never out (openat2(2), RESOLVE_BENEATH).
 ///
@@ -108,7 +121,7 @@ impl Opened {
             Body::empty()
         } else {
             match self.file.try_clone() {
-                Ok(file) => match stream(file, span.first, length, ended).await {
+                Ok(file) => match stream(file, span.first, (length, self.length), ended).await {
                     Ok(body) => body,
                     Err(error) => return Problem::internal(&error).into_response(),
                 },
@@ -141,21 +154,26 @@ fn insert(fields: &mut HeaderMap, name: header::HeaderName, value: &str) {
     }
 }
 
-async fn stream(file: std::fs::File, first: u64, length: u64, ended: Ended) -> io::Result<Body> {
+/// The body of `asked` bytes from `first` on, of a file of `whole` bytes.
+async fn stream(
+    file: std::fs::File,
+    first: u64,
+    (asked, whole): (u64, u64),
+    ended: Ended,
+) -> io::Result<Body> {
     let mut file = File::from_std(file);
     file.set_max_buf_size(CHUNK_BYTES);
     file.seek(SeekFrom::Start(first)).await?;
-    let inner = ReaderStream::with_capacity(file.take(length), CHUNK_BYTES);
-    let counted = Counted { inner, sent: 0, length, started: Instant::now(), ended: Some(ended) };
+    let inner = ReaderStream::with_capacity(file.take(asked), CHUNK_BYTES);
+    let transfer = Transfer { sent: 0, asked, file: whole, started: Instant::now() };
+    let counted = Counted { inner, transfer, ended: Some(ended) };
     Ok(Body::from_stream(counted))
 }
 
 /// Counts what goes out and tells once how it ended, also when the client went away.
 struct Counted {
     inner: ReaderStream<tokio::io::Take<File>>,
-    sent: u64,
-    length: u64,
-    started: Instant,
+    transfer: Transfer,
     ended: Option<Ended>,
 }
 
@@ -164,7 +182,7 @@ impl Stream for Counted {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let polled = Pin::new(&mut self.inner).poll_next(context);
         if let Poll::Ready(Some(Ok(chunk))) = &polled {
-            self.sent += chunk.len() as u64;
+            self.transfer.sent += chunk.len() as u64;
         }
         polled
     }
@@ -173,7 +191,7 @@ impl Stream for Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         if let Some(ended) = self.ended.take() {
-            ended(self.sent, self.sent == self.length, self.started);
+            ended(self.transfer);
         }
     }
 }

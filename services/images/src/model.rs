@@ -1,5 +1,9 @@
 //! Which bytes a request is for, and what a file is to a booting node. Pure.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
 use domain::BootStage;
 
 /// The bytes of a file that an answer holds, both ends in it.
@@ -60,6 +64,38 @@ pub(crate) fn stage(path: &str) -> Option<BootStage> {
     }
 }
 
+/// Transfers of files that nodes fetch in parts; they count when the parts add up to the file.
+#[derive(Debug, Default)]
+pub(crate) struct Parts(HashMap<(IpAddr, String), (u64, Instant)>);
+
+impl Parts {
+    /// So many files under way; beyond it the oldest is forgotten.
+    const FILES_MAX: usize = 50_000;
+
+    /// Adds a part; gives back all that was sent and since when, once it is the whole file.
+    pub(crate) fn add(
+        &mut self,
+        whom: (IpAddr, String),
+        (sent, file): (u64, u64),
+        started: Instant,
+    ) -> Option<(u64, Instant)> {
+        if self.0.len() >= Self::FILES_MAX
+            && !self.0.contains_key(&whom)
+            && let Some(oldest) = self.0.iter().min_by_key(|it| it.1.1).map(|it| it.0.clone())
+        {
+            self.0.remove(&oldest);
+        }
+        let entry = self.0.entry(whom.clone()).or_insert((0, started));
+        entry.0 += sent;
+        let all = *entry;
+        if all.0 < file {
+            return None;
+        }
+        self.0.remove(&whom);
+        Some(all)
+    }
+}
+
 /// The words between slashes of a request's path, if each may be opened; the root is not one.
 pub(crate) fn segments(path: &str) -> Option<Vec<&str>> {
     let words: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
@@ -71,7 +107,17 @@ pub(crate) fn segments(path: &str) -> Option<Vec<&str>> {
 mod tests {
     use domain::BootStage;
 
-    use super::{Span, Wanted, segments, stage, wanted};
+    use super::{Parts, Span, Wanted, segments, stage, wanted};
+
+    #[test]
+    fn parts_count_when_they_add_up() {
+        let (mut parts, now) = (Parts::default(), std::time::Instant::now());
+        let whom = || (std::net::IpAddr::from([172, 16, 0, 1]), "root".to_owned());
+        assert_eq!(parts.add(whom(), (40, 100), now), None);
+        assert_eq!(parts.add((whom().0, "other".to_owned()), (99, 100), now), None);
+        assert_eq!(parts.add(whom(), (60, 100), now), Some((100, now)));
+        assert_eq!(parts.add(whom(), (60, 100), now), None, "the next fetch begins anew");
+    }
 
     #[test]
     fn a_range_is_cut_to_the_file() {

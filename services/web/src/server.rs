@@ -34,6 +34,9 @@ const HEAD_MAX: Duration = Duration::from_secs(10);
 /// How long a request may take to be answered, its body's arrival included; streams begin within it.
 const REQUEST_MAX: Duration = Duration::from_secs(60);
 
+/// How long sent bytes may stay unacknowledged before a TCP connection is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
 static REQUESTS: LazyLock<Counter> =
     LazyLock::new(|| metrics::counter("http_requests", "HTTP requests answered"));
 
@@ -127,6 +130,11 @@ async fn accept_tcp(
                 Ok((stream, address)) => {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "a connection stays with Nagle's algorithm");
+                    }
+                    // A node that was switched off in the middle of a transfer answers nothing any more.
+                    let silence = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(SILENCE_MAX));
+                    if let Err(error) = silence {
+                        tracing::debug!(%error, "a connection may stay after its peer is gone");
                     }
                     let peer = Peer::of_address(address.ip().to_canonical());
                     tracker.spawn(converse(stream, peer, router.clone(), stop.clone(), permit));
