@@ -149,7 +149,8 @@ impl InventoryClient {
         }
     }
 
-    /// Stores what opens a controller (an xname), those of a class (`class:<name>`) or all others (`default`).
+    /// Stores what opens a controller (an xname), those of a class (`class:<name>`) or all others
+    /// (`default`).
     ///
     /// # Errors
     ///

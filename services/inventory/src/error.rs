@@ -11,8 +11,8 @@ pub(crate) const MAC_TAKEN: &str =
     "operation would conflict with an existing component ethernet interface that has the same MAC address.";
 pub(crate) const ENDPOINT_TAKEN: &str =
     "operation would conflict with an existing resource that has the same FQDN or xname ID.";
-pub(crate) const GROUP_TAKEN: &str = "operation would conflict with an existing group that has the same label or \
-    duplicate ids found in request.";
+pub(crate) const GROUP_TAKEN: &str = "operation would conflict with an existing group that has the same \
+    label or duplicate ids found in request.";
 const MEMBER_THERE: &str = "operation would conflict with an existing member in the same group.";
 const MEMBER_EXCLUSIVE: &str = "operation would conflict with an existing member in another exclusive group.";
 const NO_COMPONENT: &str = "linked component does not exist";
@@ -99,7 +99,8 @@ impl IntoResponse for Error {
             Self::Forbidden(_) => Problem::own(StatusCode::FORBIDDEN, "forbidden", text),
             Self::Nodes(faults) => {
                 let problem = Problem::own(StatusCode::BAD_REQUEST, "bad-nodes-file", text);
-                let add = |it: Problem, fault: &Fault| it.error(format!("line {}", fault.line), fault.text.clone());
+                let add =
+                    |it: Problem, fault: &Fault| it.error(format!("line {}", fault.line), fault.text.clone());
                 faults.iter().fold(problem, add)
             }
             Self::Unavailable(_) | Self::Lagging | Self::Behind => Problem::unavailable(text),

@@ -56,7 +56,8 @@ impl HostsFile {
                 () = stop.cancelled() => return,
                 more = changes.changed() => if !more { return },
             }
-            let settle = async { while let Ok(true) = tokio::time::timeout(QUIET, changes.changed()).await {} };
+            let settle =
+                async { while let Ok(true) = tokio::time::timeout(QUIET, changes.changed()).await {} };
             tokio::select! {
                 () = stop.cancelled() => return,
                 // Either end is fine: quiet, or old enough.

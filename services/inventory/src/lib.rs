@@ -1,10 +1,10 @@
 //! What there is: components, BMCs, interfaces and groups, the SMD API, and the secrets of BMCs.
 //!
-//! - Callers: every service that meets nodes (by the change feed), `ochami`, `pilotctl`, magellan; through the gateway
-//!   below `/hsm/v2` and `/services/inventory`.
+//! - Callers: every service that meets nodes (by the change feed), `ochami`, `pilotctl`, magellan; through
+//!   the gateway below `/hsm/v2` and `/services/inventory`.
 //! - Socket: `/run/pilothouse/inventory.sock`.
-//! - Tables: `component`, `ethernet_interface`, `interface_address`, `redfish_endpoint`, `component_endpoint`,
-//!   `node_group`, `group_member`, `bmc_credential`.
+//! - Tables: `component`, `ethernet_interface`, `interface_address`, `redfish_endpoint`,
+//!   `component_endpoint`, `node_group`, `group_member`, `bmc_credential`.
 //! - Specification: the recorded exchanges with SMD 2.20; what differs is in DEVIATIONS.md.
 //!
 //! Reads are answered from a [`Catalog`] in memory; a write stores rows, records them in the feed in the same
@@ -74,7 +74,8 @@ pub fn build(
     database: Database,
 ) -> anyhow::Result<(Router, impl Future<Output = ()> + Send + 'static)> {
     let Config {} = Config::parse(&context.document)?;
-    let catalog = Mirror::<Catalog>::load(&context.paths.state, "catalog").context("load the last good copy")?;
+    let catalog =
+        Mirror::<Catalog>::load(&context.paths.state, "catalog").context("load the last good copy")?;
     let key = match context.credential("seal-key") {
         Ok(bytes) => Some(SealKey::new(&bytes).context("use the credential seal-key")?),
         Err(error) => {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 
 use anyhow::Context as _;
+use domain::Xname;
 use domain::inventory::Endpoint;
 use sqlx::PgPool;
 use web::{SealError, SealKey};
@@ -53,10 +54,10 @@ impl Vault {
         let text = serde_json::to_vec(&rows)?;
         let fresh = by_scope(rows);
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        if held.rows != fresh || held.version.is_none() {
-            if let Err(error) = daemon::replace_file(&self.path, &text, 0o600) {
-                tracing::warn!(%error, "the last good copy of the BMC accounts cannot be written");
-            }
+        if (held.rows != fresh || held.version.is_none())
+            && let Err(error) = daemon::replace_file(&self.path, &text, 0o600)
+        {
+            tracing::warn!(%error, "the last good copy of the BMC accounts cannot be written");
         }
         *held = Held { version: Some(version), rows: fresh };
         Ok(())
@@ -73,7 +74,15 @@ impl Vault {
     /// The account of a controller: its own, that of its class, or the default.
     pub(crate) fn open(&self, endpoint: &Endpoint) -> Result<Option<Credential>, Error> {
         let class = endpoint.class.as_ref().map(|it| format!("class:{it}"));
-        let scopes = [Some(endpoint.id.to_string()), class, Some("default".to_owned())];
+        self.open_first(&[Some(endpoint.id.to_string()), class, Some("default".to_owned())])
+    }
+
+    /// The account that is a controller's alone.
+    pub(crate) fn open_own(&self, id: &Xname) -> Result<Option<Credential>, Error> {
+        self.open_first(&[Some(id.to_string())])
+    }
+
+    fn open_first(&self, scopes: &[Option<String>]) -> Result<Option<Credential>, Error> {
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         let Some(row) = scopes.iter().flatten().find_map(|it| held.rows.get(it)) else { return Ok(None) };
         let key = self.key.as_ref().ok_or(SealError::Key)?;

@@ -22,7 +22,8 @@ pub(super) async fn list(State(app): State<App>) -> Response {
 }
 
 fn find(app: &App, name: &str) -> Result<Endpoint, Error> {
-    let missing = || Error::missing(format!("the inventory has no BMC {name}; pilotctl nodes list shows them"));
+    let missing =
+        || Error::missing(format!("the inventory has no BMC {name}; pilotctl nodes list shows them"));
     let id: Xname = name.parse().map_err(|_| missing())?;
     app.store.catalog.read(|it| it.inventory.endpoint(&id).cloned()).ok_or_else(missing)
 }
@@ -82,8 +83,8 @@ pub(super) async fn update(
     find(&app, &name).map(Json)
 }
 
-/// For the processes of power and console alone, by the uid at the other end of the socket; through the gateway that
-/// is the gateway's, whatever the token.
+/// For the processes of power and console alone, by the uid at the other end of the socket; through the
+/// gateway that is the gateway's, whatever the token.
 pub(super) async fn show_credential(
     State(app): State<App>,
     caller: Caller,
@@ -135,7 +136,10 @@ pub(super) async fn put_credential(
     let scope = parse_scope(&scope)?;
     let kg = credential.kg.as_deref().unwrap_or_default();
     if [credential.user.as_str(), &credential.password, kg].iter().any(|it| it.len() > TEXT_MAX) {
-        return Err(Error::Refused("bad-account", format!("user, password and kg have at most {TEXT_MAX} bytes")));
+        return Err(Error::Refused(
+            "bad-account",
+            format!("user, password and kg have at most {TEXT_MAX} bytes"),
+        ));
     }
     let row = app.vault.seal(&scope, &credential)?;
     let mut write = app.store.write().await?;
@@ -145,7 +149,10 @@ pub(super) async fn put_credential(
     Ok(no_content())
 }
 
-pub(super) async fn remove_credential(State(app): State<App>, Path(scope): Path<String>) -> Result<Response, Error> {
+pub(super) async fn remove_credential(
+    State(app): State<App>,
+    Path(scope): Path<String>,
+) -> Result<Response, Error> {
     let scope = parse_scope(&scope)?;
     let mut write = app.store.write().await?;
     if !write.delete_credential(&scope).await? {

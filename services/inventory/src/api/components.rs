@@ -213,7 +213,11 @@ pub(super) async fn patch_one(
     change(&app, kind, body).await
 }
 
-pub(super) async fn patch_many(kind: PatchKind, State(app): State<App>, body: Bytes) -> Result<Response, Error> {
+pub(super) async fn patch_many(
+    kind: PatchKind,
+    State(app): State<App>,
+    body: Bytes,
+) -> Result<Response, Error> {
     change(&app, kind, decode(&body)?).await
 }
 
@@ -226,9 +230,8 @@ async fn change(app: &App, kind: PatchKind, mut body: PatchBody) -> Result<Respo
     let ids = std::mem::take(&mut body.ids).into_iter().map(parse).collect::<Result<HashSet<_>, _>>()?;
     let patch = body.parse(kind).map_err(Error::bad)?;
     let mut write = app.store.write().await?;
-    let rows: Vec<Component> = write.read(|it| {
-        ids.iter().filter_map(|id| patch.apply(it.inventory.component(id)?)).collect()
-    });
+    let rows: Vec<Component> =
+        write.read(|it| ids.iter().filter_map(|id| patch.apply(it.inventory.component(id)?)).collect());
     write.put_components(&rows).await?;
     write.commit().await?;
     Ok(no_content())

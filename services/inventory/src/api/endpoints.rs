@@ -69,7 +69,8 @@ pub(super) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
     for (at, body) in bodies.iter().enumerate() {
         let place = if single { String::new() } else { format!(" at idx {at}") };
         let parsed = body.parse();
-        endpoints.push(parsed.map_err(|it| Error::bad(format!("couldn't validate endpoint data{place}: {it}")))?);
+        endpoints
+            .push(parsed.map_err(|it| Error::bad(format!("couldn't validate endpoint data{place}: {it}")))?);
     }
     let mut write = app.store.write().await?;
     write.put_endpoints(&endpoints, Insert::New).await?;
@@ -133,8 +134,9 @@ fn answer(app: &App, id: &Xname, known: bool) -> Response {
     app.store.catalog.read(|it| Json(it.endpoint(id).filter(|_| known).map(json_of)).into_response())
 }
 
-/// Stores what an endpoint's body makes. Components that are there keep everything and get a name if they have none;
-/// an interface that is there stays, unless the body replaces what an endpoint's body made of the same component.
+/// Stores what an endpoint's body makes. Components that are there keep everything and get a name if they
+/// have none; an interface that is there stays, unless the body replaces what an endpoint's body made of the
+/// same component.
 async fn store_derived(write: &mut Write, derived: Derived, replace: bool) -> Result<(), Error> {
     let (components, interfaces) = write.read(|it| {
         let mut components: BTreeMap<Xname, Component> = BTreeMap::new();
@@ -181,11 +183,23 @@ fn same(old: &Interface, new: &Interface) -> bool {
 }
 
 /// A user with a password is a secret: it goes to the sealed accounts, never back to a client.
-async fn store_credential(app: &App, write: &mut Write, body: &EndpointBody, id: &Xname) -> Result<(), Error> {
-    let Some(password) = body.password.clone().filter(|it| !it.is_empty()) else { return Ok(()) };
-    let known = write.read(|it| it.endpoint(id).and_then(|it| it.username.clone()));
-    let user = body.user.clone().or(known).unwrap_or_default();
-    let row = app.vault.seal(id.as_str(), &Credential { user, password, kg: None })?;
+async fn store_credential(
+    app: &App,
+    write: &mut Write,
+    body: &EndpointBody,
+    id: &Xname,
+) -> Result<(), Error> {
+    let known = app.vault.open_own(id)?;
+    let given = |it: &Option<String>| it.clone().filter(|it| !it.is_empty());
+    let (user, password) = (given(&body.user), given(&body.password));
+    // A user alone is no secret until a password is there; from then on it changes the account.
+    let password =
+        password.or_else(|| known.as_ref().filter(|_| user.is_some()).map(|it| it.password.clone()));
+    let Some(password) = password else { return Ok(()) };
+    let named = || write.read(|it| it.endpoint(id).and_then(|it| it.username.clone()));
+    let user = user.or_else(|| known.as_ref().map(|it| it.user.clone())).or_else(named).unwrap_or_default();
+    let kg = known.as_ref().and_then(|it| it.kg.clone());
+    let row = app.vault.seal(id.as_str(), &Credential { user, password, kg })?;
     write.put_credential(&row).await
 }
 

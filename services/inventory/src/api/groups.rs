@@ -14,7 +14,8 @@ use super::{App, created, decode, deleted, no_content};
 use crate::error::{Error, GROUP_TAKEN};
 use crate::model::filter::{Filter, Params};
 use crate::model::group::{
-    GroupBody, GroupError, GroupPatch, MemberBody, MembersBody, members, parse_label, parse_tags, show as json_of,
+    GroupBody, GroupError, GroupPatch, MemberBody, MembersBody, members, parse_label, parse_tags,
+    show as json_of,
 };
 
 const BASE: &str = "/hsm/v2/groups";
@@ -45,7 +46,9 @@ pub(super) async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> R
 }
 
 pub(super) async fn list_labels(State(app): State<App>) -> Response {
-    app.store.catalog.read(|it| Json(it.inventory.groups().map(|it| &it.label).collect::<Vec<_>>()).into_response())
+    app.store
+        .catalog
+        .read(|it| Json(it.inventory.groups().map(|it| &it.label).collect::<Vec<_>>()).into_response())
 }
 
 pub(super) async fn create(State(app): State<App>, body: Bytes) -> Result<Response, Error> {
@@ -188,7 +191,10 @@ pub(super) async fn list_memberships(
     }))
 }
 
-pub(super) async fn show_membership(State(app): State<App>, Path(name): Path<String>) -> Result<Response, Error> {
+pub(super) async fn show_membership(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Response, Error> {
     let id: Xname = name.parse().map_err(|_| Error::bad("invalid xname"))?;
     app.store.catalog.read(|it| {
         let found = it.inventory.component(&id);

@@ -45,7 +45,8 @@ pub(super) async fn show(State(app): State<App>, Path(id): Path<String>) -> Resu
     })
 }
 
-/// Adds an interface. One that an endpoint's POST made is taken over once: clients of both generations end well.
+/// Adds an interface. One that an endpoint's POST made is taken over once: clients of both generations end
+/// well.
 pub(super) async fn create(State(app): State<App>, body: Bytes) -> Result<Response, Error> {
     let body: InterfaceBody = decode(&body)?;
     let new = body.parse(OffsetDateTime::now_utc()).map_err(Error::bad)?;
@@ -70,7 +71,9 @@ pub(super) async fn update(
 ) -> Result<Response, Error> {
     let body: InterfaceBody = decode(&body)?;
     let now = OffsetDateTime::now_utc();
-    let new = edit(&app, &id, || Error::missing(NO_INTERFACE), |old| body.patch(old, now).map_err(Error::bad)).await?;
+    let new =
+        edit(&app, &id, || Error::missing(NO_INTERFACE), |old| body.patch(old, now).map_err(Error::bad))
+            .await?;
     Ok(Json(json_of(&new)).into_response())
 }
 
@@ -113,7 +116,10 @@ pub(super) async fn remove(State(app): State<App>, Path(id): Path<String>) -> Re
     Ok(deleted(1))
 }
 
-pub(super) async fn list_addresses(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Error> {
+pub(super) async fn list_addresses(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Response, Error> {
     app.store.catalog.read(|it| {
         let found = it.inventory.interface(&id.to_ascii_lowercase()).ok_or_else(|| unknown(&id))?;
         Ok(Json(found.addresses.iter().map(show_address).collect::<Vec<_>>()).into_response())
@@ -128,15 +134,20 @@ pub(super) async fn create_address(
     let address = parse_address(decode::<AddressJson>(&body)?).map_err(Error::bad)?;
     let text = address.address.clone();
     let taken = "operation would conflict with an existing IP Address on the same ethernet interface.";
-    let new = edit(&app, &id, || unknown(&id), |old| {
-        if old.addresses.iter().any(|it| it.address == address.address) {
-            return Err(Error::Conflict(taken));
-        }
-        let mut new = old.clone();
-        let list = old.addresses.iter().cloned().chain([address]).collect();
-        set_addresses(&mut new, list, OffsetDateTime::now_utc());
-        Ok(new)
-    });
+    let new = edit(
+        &app,
+        &id,
+        || unknown(&id),
+        |old| {
+            if old.addresses.iter().any(|it| it.address == address.address) {
+                return Err(Error::Conflict(taken));
+            }
+            let mut new = old.clone();
+            let list = old.addresses.iter().cloned().chain([address]).collect();
+            set_addresses(&mut new, list, OffsetDateTime::now_utc());
+            Ok(new)
+        },
+    );
     let new = new.await?;
     Ok(created_one(&format!("{BASE}/{}/IPAddresses/{text}", new.id)))
 }
@@ -156,14 +167,20 @@ pub(super) async fn update_address(
 ) -> Result<Response, Error> {
     let network = decode::<NetworkBody>(&body)?.network;
     let network = network.ok_or_else(|| Error::bad("Request must have at least one patch field."))?;
-    let new = edit(&app, &id, || unknown(&id), |old| {
-        let mut list = old.addresses.clone();
-        let found = list.iter_mut().find(|it| it.address == ip).ok_or_else(|| Error::missing(NO_ADDRESS))?;
-        found.network = network;
-        let mut new = old.clone();
-        set_addresses(&mut new, list, OffsetDateTime::now_utc());
-        Ok(new)
-    });
+    let new = edit(
+        &app,
+        &id,
+        || unknown(&id),
+        |old| {
+            let mut list = old.addresses.clone();
+            let found =
+                list.iter_mut().find(|it| it.address == ip).ok_or_else(|| Error::missing(NO_ADDRESS))?;
+            found.network = network;
+            let mut new = old.clone();
+            set_addresses(&mut new, list, OffsetDateTime::now_utc());
+            Ok(new)
+        },
+    );
     let new = new.await?;
     let found = new.addresses.iter().find(|it| it.address == ip).ok_or_else(|| Error::missing(NO_ADDRESS))?;
     Ok(Json(show_address(found)).into_response())
@@ -173,15 +190,20 @@ pub(super) async fn remove_address(
     State(app): State<App>,
     Path((id, ip)): Path<(String, String)>,
 ) -> Result<Response, Error> {
-    let removed = edit(&app, &id, || unknown(&id), |old| {
-        if !old.addresses.iter().any(|it| it.address == ip) {
-            return Err(Error::missing(NO_ADDRESS));
-        }
-        let mut new = old.clone();
-        let list = old.addresses.iter().filter(|it| it.address != ip).cloned().collect();
-        set_addresses(&mut new, list, OffsetDateTime::now_utc());
-        Ok(new)
-    });
+    let removed = edit(
+        &app,
+        &id,
+        || unknown(&id),
+        |old| {
+            if !old.addresses.iter().any(|it| it.address == ip) {
+                return Err(Error::missing(NO_ADDRESS));
+            }
+            let mut new = old.clone();
+            let list = old.addresses.iter().filter(|it| it.address != ip).cloned().collect();
+            set_addresses(&mut new, list, OffsetDateTime::now_utc());
+            Ok(new)
+        },
+    );
     removed.await?;
     Ok(deleted(1))
 }

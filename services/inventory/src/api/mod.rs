@@ -110,15 +110,24 @@ fn inventory_routes() -> Router<App> {
         )
         .route(
             &format!("{base}/ComponentEndpoints"),
-            path("GET,DELETE", scoped(get(rf::list_parts), READ).merge(scoped(delete(rf::remove_parts), WRITE))),
+            path(
+                "GET,DELETE",
+                scoped(get(rf::list_parts), READ).merge(scoped(delete(rf::remove_parts), WRITE)),
+            ),
         )
         .route(
             &format!("{base}/ComponentEndpoints/{{xname}}"),
-            path("GET,DELETE", scoped(get(rf::show_part), READ).merge(scoped(delete(rf::remove_part), WRITE))),
+            path(
+                "GET,DELETE",
+                scoped(get(rf::show_part), READ).merge(scoped(delete(rf::remove_part), WRITE)),
+            ),
         )
         .route(
             &format!("{base}/EthernetInterfaces"),
-            path("GET,POST,DELETE", get(eth::list).merge(scoped(post(eth::create).delete(eth::remove_all), WRITE))),
+            path(
+                "GET,POST,DELETE",
+                get(eth::list).merge(scoped(post(eth::create).delete(eth::remove_all), WRITE)),
+            ),
         )
         .route(
             &format!("{base}/EthernetInterfaces/{{id}}"),
@@ -182,7 +191,8 @@ fn own_routes() -> Router<App> {
             &format!("{base}/nodes/{{word}}"),
             path(
                 "GET,PATCH,DELETE",
-                scoped(get(nodes::show), READ).merge(scoped(patch(nodes::update).delete(nodes::remove), WRITE)),
+                scoped(get(nodes::show), READ)
+                    .merge(scoped(patch(nodes::update).delete(nodes::remove), WRITE)),
             ),
         )
         .route(&format!("{base}/bmcs"), path("GET", scoped(get(bmcs::list), READ)))
@@ -192,10 +202,7 @@ fn own_routes() -> Router<App> {
         )
         // No scope: the handler asks who is at the other end of the socket, which no token can say.
         .route(&format!("{base}/bmcs/{{xname}}/credential"), path("GET", get(bmcs::show_credential)))
-        .route(
-            &format!("{base}/bmc-credentials"),
-            path("GET", scoped(get(bmcs::list_credentials), WRITE)),
-        )
+        .route(&format!("{base}/bmc-credentials"), path("GET", scoped(get(bmcs::list_credentials), WRITE)))
         .route(
             &format!("{base}/bmc-credentials/{{scope}}"),
             path("PUT,DELETE", scoped(put(bmcs::put_credential).delete(bmcs::remove_credential), WRITE)),

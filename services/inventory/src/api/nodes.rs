@@ -30,14 +30,16 @@ pub(super) struct ImportQuery {
 pub(super) async fn list(State(app): State<App>) -> Response {
     app.store.catalog.read(|it| {
         let nodes = it.inventory.components().filter(|it| it.id.is_node());
-        Json(nodes.map(|one| node_of(&it.inventory, one, &app.host_pattern)).collect::<Vec<_>>()).into_response()
+        Json(nodes.map(|one| node_of(&it.inventory, one, &app.host_pattern)).collect::<Vec<_>>())
+            .into_response()
     })
 }
 
 fn find(app: &App, word: &str) -> Result<(Component, Node), Error> {
     app.store.catalog.read(|it| {
         let found = it.inventory.find(word, &app.host_pattern).filter(|it| it.id.is_node());
-        let missing = || Error::missing(format!("the inventory has no node {word}; pilotctl nodes list shows them"));
+        let missing =
+            || Error::missing(format!("the inventory has no node {word}; pilotctl nodes list shows them"));
         let found = found.ok_or_else(missing)?;
         Ok((found.clone(), node_of(&it.inventory, found, &app.host_pattern)))
     })
@@ -54,7 +56,8 @@ pub(super) async fn import(
     body: Bytes,
 ) -> Result<Json<Imported>, Error> {
     let text = std::str::from_utf8(&body);
-    let text = text.map_err(|it| Error::Refused("bad-nodes-file", format!("the file is no UTF-8 text: {it}")))?;
+    let text =
+        text.map_err(|it| Error::Refused("bad-nodes-file", format!("the file is no UTF-8 text: {it}")))?;
     let file = nodes_file::parse(text).map_err(Error::Nodes)?;
     let mut write = app.store.write().await?;
     let origins = write.find_origins().await?;
@@ -133,7 +136,8 @@ fn check_free(write: &Write, old: &Component, new: &Component) -> Result<(), Err
             let name = new.name.clone().unwrap_or_default();
             return Err(Error::Refused("name-taken", format!("{} is called {name} already", other.id)));
         }
-        let by_nid = new.nid.filter(|nid| Some(*nid) != old.nid).and_then(|nid| it.inventory.component_by_nid(nid));
+        let by_nid =
+            new.nid.filter(|nid| Some(*nid) != old.nid).and_then(|nid| it.inventory.component_by_nid(nid));
         match by_nid {
             Some(other) => Err(Error::Refused("nid-taken", format!("{} has that NID already", other.id))),
             None => Ok(()),
@@ -175,22 +179,22 @@ pub(super) async fn remove(State(app): State<App>, Path(word): Path<String>) -> 
             let within = |one: &Component| one.id != node.id && one.id.is_node() && one.id.is_within(bmc);
             it.inventory.components().any(within)
         };
-        let shared = controller.as_ref().is_none_or(|bmc| {
-            bmc.nodes.iter().any(|id| *id != node.id) || others(&bmc.id)
-        });
+        let shared = controller
+            .as_ref()
+            .is_none_or(|bmc| bmc.nodes.iter().any(|id| *id != node.id) || others(&bmc.id));
         (controller, shared)
     });
     let mut components = vec![node.id.clone()];
     if let Some(controller) = controller {
         let part = write.read(|it| it.component_endpoint(&node.id).is_some());
         if shared && part {
-            write.delete_component_endpoints(&[node.id.clone()], &[controller.id]).await?;
+            write.delete_component_endpoints(std::slice::from_ref(&node.id), &[controller.id]).await?;
         } else if !shared {
             let parts = write.read(|it| {
                 let own = it.component_endpoints().filter(|it| it.endpoint == controller.id);
                 own.map(|it| it.id.clone()).collect::<Vec<_>>()
             });
-            write.delete_endpoints(&[controller.id.clone()], &parts).await?;
+            write.delete_endpoints(std::slice::from_ref(&controller.id), &parts).await?;
             components.push(controller.id);
         }
     }

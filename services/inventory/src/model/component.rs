@@ -94,8 +94,8 @@ pub(crate) fn bare(id: Xname) -> Component {
     }
 }
 
-/// The number of a node that was given none: places in cabinets of 8 chassis of 64 slots of 8 controllers of 4 nodes,
-/// as recorded (`smd-components-014`).
+/// The number of a node that was given none: places in cabinets of 8 chassis of 64 slots of 8 controllers of
+/// 4 nodes, as recorded (`smd-components-014`).
 pub(crate) fn computed_nid(id: &Xname) -> Nid {
     let mut numbers = id.numbers().map(|it| i64::try_from(it).unwrap_or(0));
     let mut next = || numbers.next().unwrap_or(0);
@@ -103,7 +103,8 @@ pub(crate) fn computed_nid(id: &Xname) -> Nid {
     Nid((cabinet + 1) * 16384 + chassis * 2048 + slot * 32 + controller * 4 + node)
 }
 
-/// What a forced POST or PUT changes of a component that is there: never NID, roles, Enabled or SoftwareStatus.
+/// What a forced POST or PUT changes of a component that is there: never NID, roles, Enabled or
+/// SoftwareStatus.
 pub(crate) fn force(old: &Component, new: Component) -> Component {
     Component {
         state: new.state,

@@ -1,5 +1,5 @@
-//! Filters on components: repeatable (or-ed), and-ed across names, `!X` negates, values in any case; unknown names
-//! are ignored (recordings `smd-components-016` to `-043`).
+//! Filters on components: repeatable (or-ed), and-ed across names, `!X` negates, values in any case; unknown
+//! names are ignored (recordings `smd-components-016` to `-043`).
 
 use std::collections::HashMap;
 
@@ -45,7 +45,9 @@ impl Params {
     }
 
     fn is_true(&self, name: &str) -> bool {
-        self.all(name).first().is_some_and(|it| matches!(it.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
+        self.all(name)
+            .first()
+            .is_some_and(|it| matches!(it.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True"))
     }
 
     /// The fields asked for.
@@ -184,7 +186,13 @@ impl Test {
             Key::State => it.state.as_deref().unwrap_or_default(),
             Key::Flag => it.flag.as_deref().unwrap_or_default(),
             Key::Software => it.software_status.as_deref().unwrap_or_default(),
-            Key::Enabled => if it.enabled == Some(true) { "true" } else { "false" },
+            Key::Enabled => {
+                if it.enabled == Some(true) {
+                    "true"
+                } else {
+                    "false"
+                }
+            }
             Key::Role => it.role.as_deref().unwrap_or_default(),
             Key::SubRole => it.sub_role.as_deref().unwrap_or_default(),
             Key::Arch => it.arch.as_deref().unwrap_or_default(),
@@ -223,9 +231,7 @@ fn normal(key: Key, value: &str) -> Result<String, &'static str> {
         },
         Key::Software => Ok(value.to_owned()),
         Key::Group | Key::Partition if value == "NULL" => Ok(value.to_owned()),
-        Key::Group | Key::Partition => {
-            super::group::parse_label(value).ok_or("Argument was not valid")
-        }
+        Key::Group | Key::Partition => super::group::parse_label(value).ok_or("Argument was not valid"),
     }
 }
 
@@ -248,7 +254,12 @@ mod tests {
         };
         assert!(admits("") && admits("bogus=1") && admits("type=node") && admits("type=Node&type=NodeBMC"));
         assert!(!admits("type=!Node") && !admits("type=Node&flag=Alert") && !admits("enabled=false"));
-        assert!(admits("nid=7") && admits("nid_start=1&nid_end=7") && admits("nid_end=9") && !admits("nid_start=8"));
+        assert!(
+            admits("nid=7")
+                && admits("nid_start=1&nid_end=7")
+                && admits("nid_end=9")
+                && !admits("nid_start=8")
+        );
         assert!(admits("group=NULL") && !admits("group=compute") && admits("group=!compute"));
         for query in ["type=Bogus", "nid=abc", "id=bogus", "enabled=maybe"] {
             assert!(Filter::parse(&Params::of_query(Some(query))).is_err(), "{query}");

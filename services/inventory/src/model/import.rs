@@ -1,7 +1,8 @@
 //! What an import of `nodes.yaml` changes: worked out whole before anything is stored.
 //!
-//! Nodes that the file does not name stay as they are. Interfaces and memberships that an earlier import (or an
-//! endpoint) made and the file no longer says go; those made by hand stay, unless their address moves to another card.
+//! Nodes that the file does not name stay as they are. Interfaces and memberships that an earlier import (or
+//! an endpoint) made and the file no longer says go; those made by hand stay, unless their address moves to
+//! another card.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -150,7 +151,9 @@ impl Planner<'_> {
         note(&mut fields, "name", old.and_then(|it| it.name.clone()), new.name.clone());
         note(&mut fields, "nid", nid(old.and_then(|it| it.nid)), nid(new.nid));
         let label = new.name.clone().unwrap_or_else(|| node.xname.to_string());
-        self.interfaces(&node.xname, &node.interfaces, &mut fields, |at| format!("Interface {at} for {label}"));
+        self.interfaces(&node.xname, &node.interfaces, &mut fields, |at| {
+            format!("Interface {at} for {label}")
+        });
         self.memberships(node, &mut fields);
         let bmc = |it: Option<(&Xname, Option<String>)>| {
             it.map(|(id, address)| address.map_or_else(|| id.to_string(), |it| format!("{id} {it}")))
@@ -236,9 +239,8 @@ impl Planner<'_> {
             after.insert(label.clone());
             self.plan.joins.push((label.clone(), node.xname.clone()));
         }
-        let text = |it: BTreeSet<String>| {
-            (!it.is_empty()).then(|| it.into_iter().collect::<Vec<_>>().join(", "))
-        };
+        let text =
+            |it: BTreeSet<String>| (!it.is_empty()).then(|| it.into_iter().collect::<Vec<_>>().join(", "));
         note(fields, "groups", text(before), text(after));
     }
 
@@ -308,9 +310,9 @@ fn described(bmc: &FileBmc, nodes: &[&FileNode]) -> EndpointBody {
             ..DetailBody::default()
         }
     };
-    let own = bmc.mac.map(|mac| {
-        nic(mac, bmc.address.as_ref(), &bmc.xname, format!("Interface for BMC {}", bmc.xname))
-    });
+    let own = bmc
+        .mac
+        .map(|mac| nic(mac, bmc.address.as_ref(), &bmc.xname, format!("Interface for BMC {}", bmc.xname)));
     let manager = DetailBody {
         uri: Some(format!("/redfish/v1/Managers/{}", bmc.xname)),
         name: Some(bmc.xname.to_string()),

@@ -202,9 +202,8 @@ impl InterfaceFilter {
     /// Whether an interface passes.
     pub(crate) fn admits(&self, it: &Interface) -> bool {
         let component = it.component.as_ref().map_or("", Xname::as_str);
-        let address = |it: &InterfaceAddress| {
-            holds(&self.addresses, &it.address) && holds(&self.networks, &it.network)
-        };
+        let address =
+            |it: &InterfaceAddress| holds(&self.addresses, &it.address) && holds(&self.networks, &it.network);
         let by_address = self.addresses.is_empty() && self.networks.is_empty();
         let updated = || OffsetDateTime::parse(&it.last_update, &Rfc3339).ok();
         holds(&self.ids, &it.id)

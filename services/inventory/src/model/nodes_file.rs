@@ -1,7 +1,7 @@
 //! `nodes.yaml`: its shapes, and what makes a file wrong as a whole.
 //!
-//! Flat entries (`mac`, `ipaddr`, `bmc_ipaddr`, `group`), entries with `interfaces`, `bmc_mac` and `bmc_ip`, and the
-//! newer ones with `bmc` and `groups` beside a list of `bmcs`; all may stand in one file.
+//! Flat entries (`mac`, `ipaddr`, `bmc_ipaddr`, `group`), entries with `interfaces`, `bmc_mac` and `bmc_ip`,
+//! and the newer ones with `bmc` and `groups` beside a list of `bmcs`; all may stand in one file.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
@@ -166,7 +166,8 @@ impl Reader {
                 self.fault(line, format!("{holder} is there twice: in line {first} and here"));
             }
             Some((other, first)) => {
-                let detail = format!("the {what} {value} of {holder} is that of {other} in line {first} already");
+                let detail =
+                    format!("the {what} {value} of {holder} is that of {other} in line {first} already");
                 self.fault(line, detail);
             }
         }
@@ -261,9 +262,10 @@ impl Reader {
     fn interfaces(&mut self, body: &NodeBody, xname: &Xname) -> Vec<(MacAddr, Vec<IpAddr>)> {
         let mut found = Vec::new();
         let flat = body.mac.iter().map(|mac| (mac, body.ipaddr.iter().collect::<Vec<_>>()));
-        let nested = body.interfaces.iter().flatten().map(|it| {
-            (&it.mac_addr, it.ip_addrs.iter().flatten().map(|it| &it.ip_addr).collect::<Vec<_>>())
-        });
+        let nested =
+            body.interfaces.iter().flatten().map(|it| {
+                (&it.mac_addr, it.ip_addrs.iter().flatten().map(|it| &it.ip_addr).collect::<Vec<_>>())
+            });
         if let (None, Some(address)) = (&body.mac, &body.ipaddr) {
             self.fault(address.referenced.line(), format!("{xname} has an ipaddr without a mac"));
         }
@@ -350,12 +352,16 @@ nodes:
 
     #[test]
     fn a_value_that_is_there_twice_is_named_with_both_entries() {
-        let second = "  - {xname: x1000c1s7b1n0, mac: 'ec:e7:a7:05:a1:fc', ipaddr: 172.16.0.1, nid: 1, name: nid001}\n";
+        let second = "  - {xname: x1000c1s7b1n0, mac: 'ec:e7:a7:05:a1:fc', ipaddr: 172.16.0.1, nid: 1, \
+            name: nid001}\n";
         let faults = parse(&format!("{FLAT}{second}")).unwrap_err();
         assert_eq!(faults.len(), 4, "{faults:?}");
         for fault in &faults {
             assert_eq!(fault.line, 9);
-            assert!(fault.text.contains("x1000c1s7b1n0") && fault.text.contains("x1000c1s7b0n0"), "{fault:?}");
+            assert!(
+                fault.text.contains("x1000c1s7b1n0") && fault.text.contains("x1000c1s7b0n0"),
+                "{fault:?}"
+            );
         }
         let twice = parse(&format!("{FLAT}  - xname: x1000c1s7b0n0\n")).unwrap_err();
         assert_eq!(twice[0].text, "x1000c1s7b0n0 is there twice: in line 6 and here");

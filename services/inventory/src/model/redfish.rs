@@ -1,5 +1,5 @@
-//! Redfish endpoints and what follows from them: the body of `ochami discover`, magellan and older clients becomes
-//! an endpoint, its component endpoints, components and interfaces (recording `smd-redfish-2.20`).
+//! Redfish endpoints and what follows from them: the body of `ochami discover`, magellan and older clients
+//! becomes an endpoint, its component endpoints, components and interfaces (recording `smd-redfish-2.20`).
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -144,8 +144,7 @@ impl EndpointBody {
         }
         let host = if hostname.is_empty() { id.as_str() } else { &hostname };
         let is_address = host.parse::<IpAddr>().is_ok();
-        let fqdn =
-            if domain.is_empty() || is_address { host.to_owned() } else { format!("{host}.{domain}") };
+        let fqdn = if domain.is_empty() || is_address { host.to_owned() } else { format!("{host}.{domain}") };
         if let Some(given) = fqdn_given.filter(|it| *it != fqdn) {
             return Err(format!("host/domain conflicts with FQDN: '{fqdn}' != '{given}'"));
         }
@@ -172,7 +171,8 @@ impl EndpointBody {
         let fqdn = text(self.fqdn.as_ref());
         if let Some(fqdn) = &fqdn {
             let whole = fqdn.parse::<IpAddr>().is_ok();
-            let (host, rest) = if whole { (fqdn.as_str(), "") } else { fqdn.split_once('.').unwrap_or((fqdn, "")) };
+            let (host, rest) =
+                if whole { (fqdn.as_str(), "") } else { fqdn.split_once('.').unwrap_or((fqdn, "")) };
             if hostname.is_empty() {
                 hostname = host.to_owned();
             }
@@ -217,8 +217,8 @@ impl EndpointBody {
         Ok(new)
     }
 
-    /// What the systems and managers make. Nodes are counted in order, except that a URI which ends in the xname of a
-    /// node says which it is, as static discovery writes it.
+    /// What the systems and managers make. Nodes are counted in order, except that a URI which ends in the
+    /// xname of a node says which it is, as static discovery writes it.
     pub(crate) fn derive(&self, endpoint: &RedfishEndpoint, now: OffsetDateTime) -> Derived {
         let mut derived = Derived::default();
         if self.schema_version.unwrap_or(0) < 1 {
@@ -259,7 +259,8 @@ impl Derived {
         for nic in &nics {
             let Ok(mac) = MacAddr::parse_bare(&nic.mac) else { continue };
             let address = nic.ip.parse::<IpAddr>().is_ok();
-            let address = address.then(|| InterfaceAddress { address: nic.ip.clone(), network: String::new() });
+            let address =
+                address.then(|| InterfaceAddress { address: nic.ip.clone(), network: String::new() });
             let addresses = address.into_iter().collect();
             let description = nic.description.clone();
             self.interfaces.push(interface::build(mac, Some(id.clone()), description, addresses, now));
@@ -341,7 +342,8 @@ mod tests {
 
     #[test]
     fn host_and_domain_come_from_the_fqdn() {
-        let parsed = body(r#"{"ID":"x1000c1s7b5","Hostname":"x1000c1s7b5","Domain":"local"}"#).parse().unwrap();
+        let parsed =
+            body(r#"{"ID":"x1000c1s7b5","Hostname":"x1000c1s7b5","Domain":"local"}"#).parse().unwrap();
         assert_eq!(parsed.fqdn, "x1000c1s7b5.local");
         let parsed = body(r#"{"FQDN":"x1000c1s7b5.local"}"#).parse().unwrap();
         assert_eq!((parsed.id.as_str(), parsed.domain.as_str()), ("x1000c1s7b5", "local"));
@@ -359,7 +361,8 @@ mod tests {
         );
         let endpoint = body.parse().unwrap();
         let derived = body.derive(&endpoint, OffsetDateTime::UNIX_EPOCH);
-        let nodes: Vec<_> = derived.components.iter().map(|it| (it.id.as_str(), it.name.as_deref())).collect();
+        let nodes: Vec<_> =
+            derived.components.iter().map(|it| (it.id.as_str(), it.name.as_deref())).collect();
         assert_eq!(nodes, [("x1000c1s7b1n3", Some("login1")), ("x1000c1s7b1n1", None)]);
         assert_eq!(derived.component_endpoints[0].odata_id, "/redfish/v1/Systems/x1000c1s7b1n3");
     }

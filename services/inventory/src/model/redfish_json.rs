@@ -1,4 +1,5 @@
-//! How endpoints and component endpoints are shown (recording `smd-redfish-2.20`), and what filters take of them.
+//! How endpoints and component endpoints are shown (recording `smd-redfish-2.20`), and what filters take of
+//! them.
 
 use domain::{Xname, XnameKind};
 use serde::Serialize;

@@ -8,10 +8,8 @@ pub(crate) struct Words {
     aliases: &'static [(&'static str, &'static str)],
 }
 
-pub(crate) const STATE: Words = words(
-    "State",
-    &["Unknown", "Empty", "Populated", "Off", "On", "Standby", "Halt", "Ready"],
-);
+pub(crate) const STATE: Words =
+    words("State", &["Unknown", "Empty", "Populated", "Off", "On", "Standby", "Halt", "Ready"]);
 pub(crate) const FLAG: Words = Words {
     title: "Flag",
     words: &["OK", "Warning", "Alert", "Locked", "Unknown"],
@@ -20,8 +18,7 @@ pub(crate) const FLAG: Words = Words {
 pub(crate) const ROLE: Words =
     words("Role", &["Compute", "Service", "System", "Application", "Storage", "Management"]);
 pub(crate) const SUB_ROLE: Words = words("SubRole", &["Master", "Worker", "Storage"]);
-pub(crate) const NET_TYPE: Words =
-    words("NetType", &["Sling", "Infiniband", "Ethernet", "OEM", "None"]);
+pub(crate) const NET_TYPE: Words = words("NetType", &["Sling", "Infiniband", "Ethernet", "OEM", "None"]);
 pub(crate) const ARCH: Words = words("Arch", &["X86", "ARM", "UNKNOWN", "Other"]);
 pub(crate) const CLASS: Words = words("Class", &["River", "Mountain", "Hill"]);
 

@@ -25,7 +25,8 @@ impl Write {
     pub(crate) async fn put_credential(&mut self, row: &SealedCredential) -> Result<(), Error> {
         sqlx::query(
             "insert into bmc_credential (scope, username, sealed) values ($1, $2, $3)
-             on conflict (scope) do update set username = excluded.username, sealed = excluded.sealed, changed = now()",
+             on conflict (scope) do update set username = excluded.username, sealed = excluded.sealed,
+                 changed = now()",
         )
         .bind(&row.scope)
         .bind(&row.username)
@@ -37,8 +38,10 @@ impl Write {
 
     /// Removes an account; false if there is none.
     pub(crate) async fn delete_credential(&mut self, scope: &str) -> Result<bool, Error> {
-        let done =
-            sqlx::query("delete from bmc_credential where scope = $1").bind(scope).execute(&mut *self.tx).await?;
+        let done = sqlx::query("delete from bmc_credential where scope = $1")
+            .bind(scope)
+            .execute(&mut *self.tx)
+            .await?;
         self.bump_credentials(scope).await?;
         Ok(done.rows_affected() > 0)
     }

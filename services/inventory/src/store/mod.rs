@@ -1,10 +1,12 @@
 //! All SQL. A write is one transaction that stores rows and records them in the feed.
 //!
-//! Writers take turns: in this process by a lock, across heads by the row lock of the feed's counter. Whoever has the
-//! turn sees in the Catalog exactly what is in the tables, so that decisions are made in memory and a bulk write is a
-//! handful of set-based statements. The constraints stay the last word.
+//! Writers take turns: in this process by a lock, across heads by the row lock of the feed's counter. Whoever
+//! has the turn sees in the Catalog exactly what is in the tables, so that decisions are made in memory and a
+//! bulk write is a handful of set-based statements. The constraints stay the last word.
 
 mod credentials;
+mod endpoints;
+mod groups;
 mod rows;
 
 use std::collections::BTreeSet;
@@ -43,7 +45,8 @@ pub(crate) struct Store {
 pub(crate) struct Write {
     tx: PgTransaction<'static>,
     changes: Vec<Change>,
-    /// Endpoints and groups whose rows are read again before the commit: they are put together of several tables.
+    /// Endpoints and groups whose rows are read again before the commit: they are put together of several
+    /// tables.
     endpoints: BTreeSet<String>,
     groups: BTreeSet<String>,
     catalog: Mirror<Catalog>,
@@ -121,7 +124,8 @@ impl Write {
         .bind(&ids)
         .fetch_all(&mut *self.tx)
         .await?;
-        self.changes.extend(rows.into_iter().map(|(id, row)| Change::put("endpoint", id, row.unwrap_or_default())));
+        self.changes
+            .extend(rows.into_iter().map(|(id, row)| Change::put("endpoint", id, row.unwrap_or_default())));
         Ok(())
     }
 
@@ -136,12 +140,14 @@ impl Write {
              from unnest($1::text[]) as wanted (label)
                  left join node_group it on it.label = wanted.label
                  left join (select label, jsonb_agg(component order by component) as ids from group_member
-                     where label = any($1::text[]) group by label) as member on member.label = wanted.label",
+                     where label = any($1::text[]) group by label) as member
+                     on member.label = wanted.label",
         )
         .bind(labels)
         .fetch_all(&mut *self.tx)
         .await?;
-        self.changes.extend(rows.into_iter().map(|(id, row)| Change::put("group", id, row.unwrap_or_default())));
+        self.changes
+            .extend(rows.into_iter().map(|(id, row)| Change::put("group", id, row.unwrap_or_default())));
         Ok(())
     }
 }

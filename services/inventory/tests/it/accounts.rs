@@ -2,7 +2,7 @@ use domain::Service;
 use serde_json::json;
 use sqlx::PgPool;
 
-use super::lab::Lab;
+use super::lab::{self, Lab};
 
 const ENDPOINTS: &str = "/hsm/v2/Inventory/RedfishEndpoints";
 const SECRET: &str = "canary-8c1f";
@@ -20,6 +20,12 @@ async fn a_password_never_comes_back_but_to_power_and_console(db: PgPool) {
     for uid in [0, Service::Gateway.uid(), Service::Dhcp.uid(), 65534] {
         lab.call_as(uid, "GET", path, "").await.expect(403);
     }
+    // Another user with the same password: the account follows, and the user does not show either.
+    let endpoint = format!("{ENDPOINTS}/x1000c1s7b1");
+    let shown = lab.call("PATCH", &endpoint, r#"{"User":"operator"}"#).await.expect(200);
+    assert!(shown.json().get("User").is_none() && shown.json().get("Password").is_none(), "{shown:?}");
+    let power = lab.call_as(Service::Power.uid(), "GET", path, "").await.expect(200);
+    assert_eq!(power.json(), json!({"user": "operator", "password": SECRET}));
     for path in [ENDPOINTS, "/pilothouse/v1/bmcs", "/pilothouse/v1/bmc-credentials", "/snapshot"] {
         let answer = lab.call("GET", path, "").await.expect(200);
         assert!(!answer.text.contains(SECRET), "{path}: {answer:?}");
@@ -48,7 +54,11 @@ async fn an_account_is_looked_up_by_xname_class_and_default(db: PgPool) {
     // A change is seen in the feed by those that it opens, and by no others.
     let versions = async || {
         let list = lab.get("/pilothouse/v1/bmcs").await;
-        list.as_array().unwrap().iter().map(|it| it["credential_version"].as_i64().unwrap()).collect::<Vec<_>>()
+        list.as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["credential_version"].as_i64().unwrap())
+            .collect::<Vec<_>>()
     };
     let before = versions().await;
     let body = r#"{"user":"admin","password":"other"}"#;
@@ -70,8 +80,7 @@ async fn accounts_open_without_the_database(db: PgPool) {
     lab.call("POST", ENDPOINTS, r#"{"ID":"x1c0s0b0"}"#).await.expect(201);
     let body = json!({"user": "admin", "password": SECRET}).to_string();
     lab.call("PUT", "/pilothouse/v1/bmc-credentials/default", body).await.expect(204);
-    let gone = PgPool::connect_lazy("postgres://nobody@localhost:1/none").unwrap();
-    let lab = lab.restart(&gone);
+    let lab = lab.restart(&lab::no_database());
     let path = "/pilothouse/v1/bmcs/x1c0s0b0/credential";
     let answer = lab.call_as(Service::Power.uid(), "GET", path, "").await.expect(200);
     assert_eq!(answer.json()["password"], SECRET);

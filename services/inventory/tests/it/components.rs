@@ -34,13 +34,18 @@ async fn one_wrong_component_keeps_the_batch_out(db: PgPool) {
     let lab = Lab::new(&db);
     for (wrong, detail) in [
         (r#"{"ID":"bogus","State":"On"}"#, "couldn't validate components: xname ID 'bogus' is invalid"),
-        (r#"{"ID":"x1c0s0b1n0","State":"Sleepy"}"#, "couldn't validate components: state 'Sleepy' is invalid"),
+        (
+            r#"{"ID":"x1c0s0b1n0","State":"Sleepy"}"#,
+            "couldn't validate components: state 'Sleepy' is invalid",
+        ),
     ] {
         let body = format!(r#"{{"Components":[{{"ID":"x1c0s0b0n0","State":"On"}},{wrong}]}}"#);
         let answer = lab.call("POST", BASE, body).await.expect(400);
         assert_eq!(answer.json()["detail"], detail);
     }
-    lab.call("POST", BASE, r#"{"Components":[{"ID":"x1c0s0b0n0","State":"On","NID":"abc"}]}"#).await.expect(400);
+    lab.call("POST", BASE, r#"{"Components":[{"ID":"x1c0s0b0n0","State":"On","NID":"abc"}]}"#)
+        .await
+        .expect(400);
     lab.call("POST", BASE, "{\"Components\": [").await.expect(400);
     assert_eq!(lab.get(BASE).await, json!({"Components": []}));
 }
@@ -48,7 +53,8 @@ async fn one_wrong_component_keeps_the_batch_out(db: PgPool) {
 #[sqlx::test(migrator = "inventory::MIGRATIONS")]
 async fn bulk_changes_reach_those_that_are_there(db: PgPool) {
     let lab = Lab::new(&db);
-    let body = r#"{"Components":[{"ID":"x1c0s0b0n0","State":"On","NID":1},{"ID":"x1c0s0b1n0","State":"Off","NID":2}]}"#;
+    let body = r#"{"Components":[{"ID":"x1c0s0b0n0","State":"On","NID":1},
+        {"ID":"x1c0s0b1n0","State":"Off","NID":2}]}"#;
     lab.call("POST", BASE, body).await.expect(204);
     let nids = r#"{"Components":[{"ID":"x1c0s0b0n0","NID":7},{"ID":"x9c0s0b0n0","NID":8}]}"#;
     lab.call("PATCH", &format!("{BASE}/BulkNID"), nids).await.expect(204);

@@ -8,11 +8,13 @@ const INTERFACES: &str = "/hsm/v2/Inventory/EthernetInterfaces";
 
 /// What `ochami discover static` sends for one node (recording ochami-seed-002).
 fn endpoint(name: &str) -> Value {
-    json!({"ID": "x1000c1s7b1", "Type": "NodeBMC", "Name": name, "UUID": "17ed994e-4091-4dd4-9c0d-b5bec0e074e1",
+    json!({"ID": "x1000c1s7b1", "Type": "NodeBMC", "Name": name,
+        "UUID": "17ed994e-4091-4dd4-9c0d-b5bec0e074e1",
         "MACAddr": "c2:77:05:e2:03:48", "IPAddress": "172.16.0.101",
         "DiscoveryInfo": {"LastAttempt": "0001-01-01T00:00:00Z"}, "SchemaVersion": 1,
         "Systems": [{"uri": "http://127.0.0.1:18080/redfish/v1/Systems/x1000c1s7b1n0", "name": name,
-            "uuid": "8c6c15dc-746c-410b-849e-a4e1563b7b46", "ethernet_interfaces": [{"mac": "ec:e7:a7:05:a1:fc",
+            "uuid": "8c6c15dc-746c-410b-849e-a4e1563b7b46", "ethernet_interfaces": [{
+            "mac": "ec:e7:a7:05:a1:fc",
             "ip": "172.16.0.1", "name": "x1000c1s7b1n0", "description": "Interface 0 for nid001"}]}],
         "Managers": [{"uri": "http://127.0.0.1:18080/redfish/v1/Managers/x1000c1s7b1", "name": "x1000c1s7b1",
             "uuid": "17ed994e-4091-4dd4-9c0d-b5bec0e074e1", "type": "NodeBMC", "ethernet_interfaces": [{
@@ -22,7 +24,8 @@ fn endpoint(name: &str) -> Value {
 
 const NODE_NIC: &str = r#"{"ComponentID":"x1000c1s7b1n0","Type":"Node","Description":"Interface 0 for nid001",
     "MACAddress":"ec:e7:a7:05:a1:fc","IPAddresses":[{"IPAddress":"172.16.0.1","Network":""}]}"#;
-const NODE: &str = r#"{"Components":[{"ID":"x1000c1s7b1n0","Type":"Node","State":"On","Enabled":true,"NID":1}]}"#;
+const NODE: &str =
+    r#"{"Components":[{"ID":"x1000c1s7b1n0","Type":"Node","State":"On","Enabled":true,"NID":1}]}"#;
 
 async fn discover(lab: &Lab, old: bool) {
     lab.call("POST", "/hsm/v2/State/Components", NODE).await.expect(204);
@@ -31,7 +34,8 @@ async fn discover(lab: &Lab, old: bool) {
     if old {
         lab.call("POST", INTERFACES, NODE_NIC).await.expect(201);
     }
-    let group = r#"{"label":"compute","description":"The compute group","members":{"ids":["x1000c1s7b1n0"]}}"#;
+    let group =
+        r#"{"label":"compute","description":"The compute group","members":{"ids":["x1000c1s7b1n0"]}}"#;
     lab.call("POST", "/hsm/v2/groups", group).await.expect(201);
 }
 

@@ -11,6 +11,7 @@ use domain::{Document, Service};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
@@ -27,6 +28,12 @@ kind = "nodes"
 interface = "eth0"
 addresses = ["172.16.0.254/24"]
 "#;
+
+/// A server that is not there.
+pub(crate) fn no_database() -> PgPool {
+    let options = PgPoolOptions::new().acquire_timeout(Duration::from_millis(200));
+    options.connect_lazy("postgres://nobody@localhost:1/none").unwrap()
+}
 
 /// A service with its folders.
 pub(crate) struct Lab {
@@ -80,8 +87,7 @@ impl Lab {
         let document = Document::parse(DOCUMENT).unwrap();
         let stop = CancellationToken::new();
         let verifier = Arc::new(Verifier::new(&document).unwrap());
-        let context =
-            Context::new(Service::Inventory, paths, document, Vec::new(), stop.clone()).unwrap();
+        let context = Context::new(Service::Inventory, paths, document, Vec::new(), stop.clone()).unwrap();
         let (router, upkeep) = inventory::build(&context, Database::ready(db.clone())).unwrap();
         tokio::spawn(upkeep);
         let router = router.layer(Extension(Guard { service: Service::Inventory, verifier }));
