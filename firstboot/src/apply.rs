@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use zbus::{Connection, Variant, fdo, proxy};
+use zbus::{Connection, DBusError as _, Variant, fdo, proxy};
 
 use crate::console::Consoles;
 
@@ -61,8 +61,7 @@ pub(crate) async fn apply(answer: &str, consoles: &mut Consoles) -> anyhow::Resu
                 .await
                 .context("the supervisor has not come to an end in 20 minutes")?
         }
-        Err(zbus::Error::MethodError(_, Some(text), _)) => Err(anyhow::Error::msg(text)),
-        Err(error) => Err(error).context("call the supervisor"),
+        Err(error) => Err(reason(error)),
     }
 }
 
@@ -161,7 +160,17 @@ async fn follow_resumed(
 
 /// Whether the one who was called is gone, rather than of another opinion.
 fn is_lost(error: &zbus::Error) -> bool {
-    let zbus::Error::MethodError(name, ..) = error else { return false };
-    let gone = ["NoReply", "ServiceUnknown", "NameHasNoOwner", "Disconnected"];
-    name.as_str().strip_prefix("org.freedesktop.DBus.Error.").is_some_and(|it| gone.contains(&it))
+    use fdo::Error::{Disconnected, NameHasNoOwner, NoReply, ServiceUnknown};
+    let zbus::Error::FDO(error) = error else { return false };
+    matches!(**error, NoReply(_) | ServiceUnknown(_) | NameHasNoOwner(_) | Disconnected(_))
+}
+
+/// The supervisor's words, without D-Bus's around them.
+fn reason(error: zbus::Error) -> anyhow::Error {
+    let words = match &error {
+        zbus::Error::FDO(error) => error.description().map(str::to_owned),
+        zbus::Error::MethodError(_, text, _) => text.clone(),
+        _ => None,
+    };
+    words.map_or_else(|| anyhow::Error::new(error).context("call the supervisor"), anyhow::Error::msg)
 }

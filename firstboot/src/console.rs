@@ -241,7 +241,9 @@ fn prepare(terminal: OwnedFd) -> io::Result<(Arc<AsyncFd<OwnedFd>>, Termios)> {
     termios::tcflush(&terminal, FlushArg::TCIFLUSH)?;
     let flags = OFlag::from_bits_retain(fcntl(&terminal, FcntlArg::F_GETFL)?);
     fcntl(&terminal, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    Ok((Arc::new(AsyncFd::register(terminal)?), before))
+    #[expect(unsafe_code, reason = "the descriptor is owned, so it stays open and the same while registered")]
+    let terminal = unsafe { AsyncFd::register(terminal)? };
+    Ok((Arc::new(terminal), before))
 }
 
 async fn write_text(terminal: &AsyncFd<OwnedFd>, text: &str) -> io::Result<()> {

@@ -439,7 +439,13 @@ impl Answer {
             None => Secrets::default(),
             Some(value) => Secrets::deserialize(value).map_err(|error| {
                 let (line, column) = locate(text, &["secrets".to_owned()]);
-                DocumentError { line, column, message: error.message().to_owned() }
+                // Of serde's messages, these name a key; the others quote the value.
+                let harmless = ["unknown field", "missing field"];
+                let message = match error.message() {
+                    text if harmless.iter().any(|it| text.starts_with(it)) => text.to_owned(),
+                    _ => "a value in [secrets] is of the wrong kind; write strings in quotes".to_owned(),
+                };
+                DocumentError { line, column, message }
             })?,
         };
         let long = secrets.bmc.as_ref().is_some_and(|it| it.password.len() > 20 || it.user.len() > 16);
@@ -580,6 +586,17 @@ trusted_proxies = ["127.0.0.1"]
         assert!(!answer.text.contains("canary") && answer.text.contains("trusted_proxies"));
         assert_eq!(answer.secrets.bmc.unwrap().password, "canary");
         assert_eq!(Document::parse(&answer.text).unwrap(), answer.document);
+    }
+
+    #[test]
+    fn no_message_holds_a_secret() {
+        for bad in ["password = [\"canary\"]", "password = 987654", "pass = \"canary\""] {
+            let text = GOOD.replace("password = \"canary\"", bad);
+            let error = Answer::parse(&text).unwrap_err().to_string();
+            assert!(!error.contains("canary") && !error.contains("987654"), "{error}");
+        }
+        let error = Answer::parse("version = 1\nsecrets = \"canary\"").unwrap_err().to_string();
+        assert!(!error.contains("canary"), "{error}");
     }
 
     #[test]
