@@ -1,6 +1,7 @@
 //! From a document to a head that does what it says: check, write, render, restart, wait, mark.
 //!
-//! Every step can be done twice. A supervisor that ended in the middle finds the mark `pending` and starts over.
+//! Every step can be done twice. A supervisor that ended in the middle finds the mark `pending` and starts
+//! over.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -192,8 +193,8 @@ impl Applier {
         Ok(())
     }
 
-    /// The target is reached when each service was started; here each must also run. One that ended is started again
-    /// by systemd, so only time tells that it will not.
+    /// The target is reached when each service was started; here each must also run. One that ended is
+    /// started again by systemd, so only time tells that it will not.
     async fn wait_for_services(&self) -> anyhow::Result<()> {
         let deadline = tokio::time::Instant::now() + SETTLE_MAX;
         for service in Service::ALL {

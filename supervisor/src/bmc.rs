@@ -1,5 +1,5 @@
-//! The answer's BMC account goes to inventory, over its socket: one request of HTTP/1.1, written by hand because the
-//! supervisor links no HTTP.
+//! The answer's BMC account goes to inventory, over its socket: one request of HTTP/1.1, written by hand
+//! because the supervisor links no HTTP.
 
 use std::path::Path;
 use std::time::Duration;

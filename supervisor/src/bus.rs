@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,8 +120,8 @@ pub(crate) struct ConfigObject {
 
 #[interface(name = "org.pilothouse.Supervisor1.Config", introspection_docs = false)]
 impl ConfigObject {
-    /// Applies a document or an answer file: checked whole, written, and everything that reads it restarted. Returns
-    /// its generation when all of that is done. There are no options yet.
+    /// Applies a document or an answer file: checked whole, written, and everything that reads it restarted.
+    /// Returns its generation when all of that is done. There are no options yet.
     #[zbus(out_args("generation"))]
     async fn apply(
         &self,
@@ -182,14 +182,12 @@ impl ConfigObject {
 /// What the descriptor holds: a pipe, a file or a memfd, read from its beginning where it has one.
 fn read_document(document: OwnedFd) -> fdo::Result<String> {
     let mut bytes = Vec::new();
-    let file = File::from(std::os::fd::OwnedFd::from(document));
+    let mut file = File::from(std::os::fd::OwnedFd::from(document));
     let sized = file.metadata().map_err(|error| fdo::Error::InvalidArgs(error.to_string()))?;
     if !sized.is_file() {
         return Err(fdo::Error::InvalidArgs("hand the document over as a file or memfd".to_owned()));
     }
     // From the start, whatever was read or written through the same open file.
-    use std::io::Seek as _;
-    let mut file = file;
     let read = file.rewind().and_then(|()| file.take(DOCUMENT_MAX + 1).read_to_end(&mut bytes));
     read.map_err(|error| fdo::Error::InvalidArgs(format!("cannot read the document: {error}")))?;
     if bytes.len() as u64 > DOCUMENT_MAX {

@@ -1,4 +1,5 @@
-//! Whether a document holds on this machine: what `domain` cannot know, and what each service says of its own table.
+//! Whether a document holds on this machine: what `domain` cannot know, and what each service says of its own
+//! table.
 
 use std::path::Path;
 use std::time::Duration;

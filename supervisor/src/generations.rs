@@ -116,7 +116,8 @@ impl Generations {
     }
 }
 
-/// Reads a plain file of at most [`DOCUMENT_MAX`]; no link is followed, since the folder belongs to another user.
+/// Reads a plain file of at most [`DOCUMENT_MAX`]; no link is followed, since the folder belongs to another
+/// user.
 fn read_bounded(path: &Path) -> io::Result<String> {
     let file = OpenOptions::new().read(true).custom_flags(libc_nofollow()).open(path)?;
     if !file.metadata()?.is_file() {

@@ -1,8 +1,9 @@
 //! The program `pilothouse-supervisor`: keeps the head in its desired state over systemd's D-Bus.
 //!
-//! The daemon has no right of its own: polkit lets it start and stop our units, and whatever needs more is a unit
-//! of its own that runs this program with a subcommand: `render` (root), `postgres-init` and `postgres-setup` (the
-//! database's user), `complete` (root). Killed, it disturbs no service; restarted, it reads the truth again.
+//! The daemon has no right of its own: polkit lets it start and stop our units, and whatever needs more is a
+//! unit of its own that runs this program with a subcommand: `render` (root), `postgres-init` and
+//! `postgres-setup` (the database's user), `complete` (root). Killed, it disturbs no service; restarted, it
+//! reads the truth again.
 
 mod apply;
 mod bmc;

@@ -1,4 +1,5 @@
-//! What is decided, without any bus or file: health of a unit, the status text, what a change of the document restarts.
+//! What is decided, without any bus or file: health of a unit, the status text, what a change of the document
+//! restarts.
 
 use domain::{Document, Service};
 

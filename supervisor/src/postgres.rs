@@ -16,7 +16,8 @@ const SOCKETS: &str = "/run/postgresql";
 const INIT_MAX: Duration = Duration::from_secs(280);
 const SETUP_MAX: Duration = Duration::from_secs(100);
 
-/// Makes the cluster's files where there are none. Cut in the middle, it leaves nothing that is taken for a cluster.
+/// Makes the cluster's files where there are none. Cut in the middle, it leaves nothing that is taken for a
+/// cluster.
 ///
 /// # Errors
 ///
@@ -57,8 +58,9 @@ pub(crate) async fn setup() -> anyhow::Result<()> {
     psql.input(statements("")).limit(SETUP_MAX).run().await.map(|_| ())
 }
 
-/// What psql is told, with names that begin so (tests have names of their own); each line does nothing where its work is done. A database cannot be made inside a
-/// transaction or a function, so the statement is made by a query and run by `\gexec`.
+/// What psql is told, with names that begin so (tests have names of their own); each line does nothing where
+/// its work is done. A database cannot be made inside a transaction or a function, so the statement is made
+/// by a query and run by `\gexec`.
 fn statements(prefix: &str) -> String {
     let mut text = String::new();
     for service in Service::ALL.into_iter().filter(|it| it.has_database()) {
@@ -80,7 +82,8 @@ mod tests {
 
     use crate::program::run_command;
 
-    /// Against the server of `DATABASE_URL` where there is one: twice, and the second time nothing is left to do.
+    /// Against the server of `DATABASE_URL` where there is one: twice, and the second time nothing is left to
+    /// do.
     #[tokio::test]
     async fn roles_and_databases_are_made_once() {
         let Ok(url) = std::env::var("DATABASE_URL") else { return };

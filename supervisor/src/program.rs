@@ -1,4 +1,5 @@
-//! Outside programs: a full path, an argument list, perhaps bytes on stdin, a timeout, an error that holds their stderr.
+//! Outside programs: a full path, an argument list, perhaps bytes on stdin, a timeout, an error that holds
+//! their stderr.
 
 use std::process::Stdio;
 use std::time::Duration;

@@ -20,7 +20,8 @@ use crate::systemd::Systemd;
 /// systemd's name on the bus.
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 
-/// Where files are; tests put them elsewhere. The bus is the one of `DBUS_SYSTEM_BUS_ADDRESS`, else the system's.
+/// Where files are; tests put them elsewhere. The bus is the one of `DBUS_SYSTEM_BUS_ADDRESS`, else the
+/// system's.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Places {
     /// The generations of the configuration

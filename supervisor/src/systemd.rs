@@ -1,4 +1,5 @@
-//! systemd as the supervisor asks it: a job is awaited to its end, a unit's state is read from its properties.
+//! systemd as the supervisor asks it: a job is awaited to its end, a unit's state is read from its
+//! properties.
 
 use std::time::Duration;
 

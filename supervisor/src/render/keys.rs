@@ -1,7 +1,8 @@
-//! The keys that services seal their rows with: 32 random bytes each, kept as systemd credentials that only this
-//! machine can open.
+//! The keys that services seal their rows with: 32 random bytes each, kept as systemd credentials that only
+//! this machine can open.
 
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::{fs, io};
 
@@ -39,7 +40,9 @@ pub(super) async fn create_missing() -> anyhow::Result<()> {
         }
         let arguments = ["encrypt", "--with-key=auto", &format!("--name={name}"), "-", &new];
         Program::new("/usr/bin/systemd-creds", &arguments).input(key).run().await?;
-        fs::File::open(&new).and_then(|it| it.sync_all()).context("write the key to disk")?;
+        let private = fs::set_permissions(&new, fs::Permissions::from_mode(0o600));
+        let synced = private.and_then(|()| fs::File::open(&new)?.sync_all());
+        synced.context("write the key to disk")?;
         fs::rename(&new, &path).with_context(|| format!("put {name} in its place"))?;
     }
     fs::File::open(FOLDER).and_then(|it| it.sync_all()).context("write the keys to disk")

@@ -42,8 +42,8 @@ fn base_url(document: &Document) -> String {
     format!("https://{}:8443", document.cluster.service_name())
 }
 
-/// The variables that instructions for this kind of cluster assume. A token is fetched when it is asked for, since it
-/// ends within the hour and not everyone may have one.
+/// The variables that instructions for this kind of cluster assume. A token is fetched when it is asked for,
+/// since it ends within the hour and not everyone may have one.
 fn profile(document: &Document) -> String {
     let base = base_url(document);
     let variable = document.cluster.name.to_uppercase().replace('-', "_");

@@ -1,5 +1,5 @@
-//! From a generation of the document to the system (root, pilothouse-render@.service): a fixed table of files, the
-//! administrators' accounts, the services' keys; then the daemons that read them are reloaded.
+//! From a generation of the document to the system (root, pilothouse-render@.service): a fixed table of
+//! files, the administrators' accounts, the services' keys; then the daemons that read them are reloaded.
 //!
 //! The instance name is a number and nothing else; which paths are written stands here.
 

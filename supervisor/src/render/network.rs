@@ -124,7 +124,8 @@ fn network_file(document: &Document, port: &Port<'_>, ports: &[Port<'_>]) -> Str
     }
     if nodes {
         line(&mut text, "IPv6SendRA", "yes");
-        // Nodes need an answer to their solicitation or they wait for it; the head is no router and gives no prefix.
+        // Nodes need an answer to their solicitation or they wait for it; the head is no router and gives no
+        // prefix.
         text += "\n[IPv6SendRA]\nRouterLifetimeSec=0\nManaged=no\nOtherInformation=no\nEmitDNS=no\nEmitDomains=no\n";
     }
     if dhcp {
