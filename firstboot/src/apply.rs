@@ -37,7 +37,8 @@ trait Config {
     fn step(&self) -> zbus::Result<String>;
 }
 
-/// Hands an answer to the supervisor, shows on every console what it does, and returns when the head is set up.
+/// Hands an answer to the supervisor, shows on every console what it does, and returns when the head is set
+/// up.
 ///
 /// # Errors
 ///

@@ -24,7 +24,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 const LINE_MAX: usize = 4000;
 /// Lines that wait to be looked at; the terminals hold the rest.
 const QUEUE_MAX: usize = 16;
-/// After that a terminal which takes no characters (XOFF, no peer) is left alone until something is typed there.
+/// After that a terminal which takes no characters (XOFF, no peer) is left alone until something is typed
+/// there.
 const WRITE_MAX: Duration = Duration::from_secs(5);
 /// How long the last words may take on a slow line: 2000 characters at 9600 baud.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
@@ -67,7 +68,8 @@ enum State {
     Gone,
 }
 
-/// The terminals to ask on: what the kernel calls consoles, and tty1. systemd opened them for us, as they are root's.
+/// The terminals to ask on: what the kernel calls consoles, and tty1. systemd opened them for us, as they are
+/// root's.
 pub(crate) fn discover(sys: &Path) -> Vec<(String, io::Result<OwnedFd>)> {
     let active = fs::read_to_string(sys.join("class/tty/console/active")).unwrap_or_default();
     // tty0 stands for the virtual terminal in front, which is tty1.

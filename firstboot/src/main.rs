@@ -1,7 +1,8 @@
-//! The program `pilothouse-firstboot`: gathers the answers of the first boot and hands them to the supervisor.
+//! The program `pilothouse-firstboot`: gathers the answers of the first boot and hands them to the
+//! supervisor.
 //!
-//! An answer that was left for us (a credential, a file on the volume `PH_SEED`) is applied or refused, and nobody is
-//! asked; without one the questions are asked on every console. It ends when the head is set up.
+//! An answer that was left for us (a credential, a file on the volume `PH_SEED`) is applied or refused, and
+//! nobody is asked; without one the questions are asked on every console. It ends when the head is set up.
 
 mod apply;
 mod console;

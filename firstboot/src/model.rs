@@ -2,37 +2,38 @@
 //!
 //! # What is asked, in this order
 //!
-//! Each prompt stands at the start of a line, is written in one piece, and ends with `: ` after which the terminal
-//! waits; a default stands in brackets before that, and an empty line takes it. An answer that does not hold is
-//! followed by one line with the reason, which begins with `  ! `, and by the same prompt again.
+//! Each prompt stands at the start of a line, is written in one piece, and ends with `: ` after which the
+//! terminal waits; a default stands in brackets before that, and an empty line takes it. An answer that does
+//! not hold is followed by one line with the reason, which begins with `  ! `, and by the same prompt again.
 //!
 //! ```text
-//! Press Enter to answer the questions on this console:            on every console (session.rs); then the NICs
+//! Press Enter to answer the questions on this console:    on every console (session.rs); then NICs
 //! Cluster name [demo]:
 //! Domain [openchami.cluster]:
 //! Name of the head [demo-head]:
-//! Nodes network, interface [ens3]:                                name or MAC; default: the first NIC with a link
+//! Nodes network, interface [ens3]:                        name or MAC; default: first NIC with a link
 //! Nodes network, address of the head [172.16.0.254/24]:
-//! Nodes network, range for unknown machines [none]:               FIRST-LAST or none
-//! BMC network, same or an interface [same]:                       same, or name or MAC of a NIC
-//! BMC network, address of the head:                               only with an interface
+//! Nodes network, range for unknown machines [none]:       FIRST-LAST or none
+//! BMC network, same or an interface [same]:               same, or name or MAC of a NIC
+//! BMC network, address of the head:                       only with an interface
 //! Site network, none, dhcp or static [none]:
-//! Site network, interface [ens4]:                                 dhcp and static; default: a NIC still free
-//! Site network, address of the head:                              static
-//! Site network, router [none]:                                    static
-//! Name servers [none]:                                            addresses with spaces or commas between
-//! Time servers [none]:                                            names or addresses, likewise
+//! Site network, interface [ens4]:                         dhcp and static; default: a NIC still free
+//! Site network, address of the head:                      static
+//! Site network, router [none]:                            static
+//! Name servers [none]:                                    addresses with spaces or commas between
+//! Time servers [none]:                                    names or addresses, likewise
 //! Administrator, account [admin]:
 //! Administrator, SSH public key:
-//! BMC account, user [none]:                                       none skips the passwords
+//! BMC account, user [none]:                               none skips the passwords
 //! BMC account, password (not shown):
 //! BMC account, password again (not shown):
-//! Apply this? yes, no or a number to change:                      after the numbered summary
+//! Apply this? yes, no or a number to change:              after the numbered summary
 //! ```
 //!
-//! `yes` applies; `no` goes through all questions again with the answers so far as defaults; a number asks what
-//! belongs to that line of the summary again and comes back to it. Ctrl-C anywhere forgets all answers and comes
-//! back to the first line above. When applying fails, the reason is shown and the summary comes back.
+//! `yes` applies; `no` goes through all questions again with the answers so far as defaults; a number asks
+//! what belongs to that line of the summary again and comes back to it. Ctrl-C anywhere forgets all answers
+//! and comes back to the first line above. When applying fails, the reason is shown and the summary comes
+//! back.
 
 mod draft;
 mod question;

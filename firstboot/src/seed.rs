@@ -1,5 +1,5 @@
-//! The headless answer: a credential, else a file on the volume labelled `PH_SEED`. The first that is there counts,
-//! whole.
+//! The headless answer: a credential, else a file on the volume labelled `PH_SEED`. The first that is there
+//! counts, whole.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
@@ -50,8 +50,8 @@ impl Sources {
         Some(Found { place: format!("{name} on the volume PH_SEED"), text })
     }
 
-    /// Whether the file on the volume still holds secrets. pilothouse-setup-complete.service wipes them, which works
-    /// only where the medium can be written.
+    /// Whether the file on the volume still holds secrets. pilothouse-setup-complete.service wipes them,
+    /// which works only where the medium can be written.
     pub(crate) fn seed_holds_secrets(&self) -> bool {
         let text = self.find_seed().and_then(|it| it.text.ok());
         let answer = text.and_then(|it| Answer::parse(&it).ok());
@@ -114,8 +114,9 @@ mod tests {
     fn secrets_that_are_left_on_a_volume_are_seen() {
         let folder = tempfile::tempdir().unwrap();
         let seed = folder.path().join("pilothouse.toml");
-        let text = "version = 1\n[cluster]\nname = \"a\"\ndomain = \"b\"\n[secrets.bmc]\nuser = \"u\"\npassword = \"p\"";
-        std::fs::write(&seed, text).unwrap();
+        let document = "version = 1\n[cluster]\nname = \"a\"\ndomain = \"b\"\n";
+        let secrets = "[secrets.bmc]\nuser = \"u\"\npassword = \"p\"";
+        std::fs::write(&seed, format!("{document}{secrets}")).unwrap();
         assert!(Sources { credentials: None, seed }.seed_holds_secrets());
     }
 }

@@ -264,8 +264,8 @@ impl Owner {
 /// Says on every console why an answer that was left for us is not in force.
 async fn refuse(consoles: &mut Consoles, place: &str, reason: &str) {
     let text = format!(
-        "\nPilothouse: {place} is refused.\n  ! {reason}\nCorrect it, then plug the volume in again or restart \
-         the machine. The journal has this too: journalctl -u pilothouse-firstboot\n"
+        "\nPilothouse: {place} is refused.\n  ! {reason}\nCorrect it, then plug the volume in again or \
+         restart the machine. The journal has this too: journalctl -u pilothouse-firstboot\n"
     );
     consoles.write_all(&text).await;
 }

@@ -191,3 +191,18 @@ async fn a_line_without_end_is_refused_and_noise_does_no_harm() {
     terminal.expect("Cluster name [demo]: ").await;
     program.stop().await;
 }
+
+#[tokio::test]
+async fn it_asks_on_the_kernels_consoles_that_systemd_opened() {
+    let lab = Lab::new().await;
+    fs::create_dir_all(lab.path("sys/class/tty/console")).unwrap();
+    // tty0 is whichever virtual terminal is in front.
+    fs::write(lab.path("sys/class/tty/console/active"), "tty0 ttyS0\n").unwrap();
+    let (mut serial, mut screen) = (Terminal::new(), Terminal::new());
+    let program = lab.start_with_open(&serial, &screen);
+    screen.expect(BEGIN).await;
+    serial.answer(BEGIN, "").await;
+    serial.expect("Cluster name [demo]: ").await;
+    screen.expect("answered on ttyS0").await;
+    program.stop().await;
+}

@@ -22,6 +22,8 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMkK1vB7nQvJ3p7yq0o3Yl0m5yqO6y3m7m8m9n0p1q2r alice@site";
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pilothouse-firstboot");
+
 /// What the supervisor was handed, and how it answers.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
@@ -120,8 +122,25 @@ impl Lab {
         builder.name("org.pilothouse.Supervisor1").build().await.unwrap()
     }
 
+    /// Starts the program on these terminals.
     pub(crate) fn start(&self, terminals: &[&Terminal]) -> Program {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pilothouse-firstboot"));
+        let mut command = Command::new(PROGRAM);
+        for terminal in terminals {
+            command.arg("--console").arg(&terminal.path);
+        }
+        self.spawn(command)
+    }
+
+    /// Starts the program as systemd does, with the terminals open and named.
+    pub(crate) fn start_with_open(&self, serial: &Terminal, screen: &Terminal) -> Program {
+        let mut command = Command::new("/bin/sh");
+        let script = r#"exec 3<>"$1" 4<>"$2"; shift 2; LISTEN_PID=$$ exec "$@""#;
+        command.arg("-c").arg(script).arg("sh").args([&serial.path, &screen.path]).arg(PROGRAM);
+        command.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", "ttyS0:tty1");
+        self.spawn(command)
+    }
+
+    fn spawn(&self, mut command: Command) -> Program {
         command
             .env("DBUS_SYSTEM_BUS_ADDRESS", &self.address)
             .env("CREDENTIALS_DIRECTORY", self.path("credentials"))
@@ -131,9 +150,6 @@ impl Lab {
         let places = [("--sys", "sys"), ("--seed", "seed.toml"), ("--marker", "setup-complete")];
         for (option, name) in places {
             command.arg(option).arg(self.path(name));
-        }
-        for terminal in terminals {
-            command.arg("--console").arg(&terminal.path);
         }
         Program(command.spawn().unwrap())
     }
