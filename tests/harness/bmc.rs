@@ -19,7 +19,7 @@ use crate::node::Node;
 use crate::process::{Process, Run};
 use crate::program::find;
 use crate::settle;
-use crate::vm::{Serial, Vm};
+use crate::vm::{Serial, Vm, kvm};
 
 pub use chassis::Chassis;
 
@@ -52,6 +52,8 @@ impl Bmc {
     ///
     /// If a tool is not installed or an address is taken.
     pub async fn start(net: &Net, folder: &Path, node: Node) -> anyhow::Result<Self> {
+        // Found out now, not while a BMC's client waits.
+        tokio::task::spawn_blocking(kvm::works).await.context("look for KVM")??;
         let folder = folder.join(node.name());
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         net.add_tap(&node.tap())?;

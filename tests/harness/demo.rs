@@ -19,10 +19,12 @@ use crate::node::{self, Node};
 use crate::program::{self, top};
 use crate::steps::Steps;
 use crate::vm::Firmware;
-use crate::{document, lab};
+use crate::{document, lab, settle};
 
 /// How long one stage of a boot may take; the whole root takes half a minute on two busy cores.
 const STAGE_MAX: Duration = Duration::from_secs(180);
+/// How long a service may lag behind the inventory; 200 ms is promised on an idle machine.
+const FOLLOW_MAX: Duration = Duration::from_secs(5);
 /// What the demo's user-data writes, and what its console must show.
 pub const MARK: &str = "written by user-data of group compute";
 /// The files of the compute image.
@@ -82,7 +84,7 @@ impl Demo {
         }
         let mut demo = Self { place, bmcs, steps, net };
         demo.place.give_user_data().await?;
-        demo.import(&nodes[..known])?;
+        demo.import(&nodes[..known]).await?;
         Ok(demo)
     }
 
@@ -91,8 +93,13 @@ impl Demo {
     /// # Errors
     ///
     /// If the head refuses.
-    pub fn import(&mut self, nodes: &[Node]) -> anyhow::Result<()> {
+    pub async fn import(&mut self, nodes: &[Node]) -> anyhow::Result<()> {
         self.place.pilotctl(&["nodes", "import", "-"], &node::nodes_yaml(nodes))?;
+        // power follows the inventory: it knows a node some milliseconds after the inventory has answered.
+        for node in nodes {
+            let known = || self.place.pilotctl(&["power", "status", &node.name()], "");
+            settle::until(FOLLOW_MAX, "power knows the node", async || Ok(known().ok())).await?;
+        }
         self.steps.reach("head", "nodes.yaml imported");
         Ok(())
     }
@@ -135,7 +142,7 @@ impl Demo {
         let console = self.bmc(node.nid)?.console();
         console.wait_for(MARK, STAGE_MAX).await?;
         self.steps.reach(&node.name(), "cloud-init applied");
-        console.wait_for(&format!("{} login:", node.name()), STAGE_MAX).await?;
+        console.wait_for(" login:", STAGE_MAX).await?;
         self.steps.reach(&node.name(), "login:");
         Ok(())
     }

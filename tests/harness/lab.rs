@@ -75,18 +75,39 @@ pub fn settle_in() -> anyhow::Result<PathBuf> {
 /// If the test fails.
 pub fn test<F: Future<Output = anyhow::Result<()>>>(name: &str, body: impl FnOnce(PathBuf) -> F) {
     if is_inside() {
-        let place = settle_in().expect("a habitable lab");
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        if let Err(error) = runtime.block_on(body(place)) {
-            panic!("{error:#}");
-        }
-        return;
+        return run_inside(body);
     }
-    let mut command = command([name, "--exact", "--nocapture", "--test-threads=1"]).expect("the lab's tools");
-    let output = command.stdin(Stdio::null()).output().expect("run unshare");
+    let output = again(name).output().expect("run unshare");
     let text = [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned()).concat();
     assert!(text.contains("running 1 test"), "no test is called {name}:\n{text}");
     assert!(output.status.success(), "{text}");
+}
+
+/// As [`test`], with its output shown as it comes: for tests of minutes.
+///
+/// # Panics
+///
+/// If the test fails.
+pub fn test_aloud<F: Future<Output = anyhow::Result<()>>>(name: &str, body: impl FnOnce(PathBuf) -> F) {
+    if is_inside() {
+        return run_inside(body);
+    }
+    let status = again(name).status().expect("run unshare");
+    assert!(status.success(), "the test in the lab ended with {status}; what it said stands above");
+}
+
+fn again(name: &str) -> Command {
+    let mut command = command([name, "--exact", "--nocapture", "--test-threads=1"]).expect("the lab's tools");
+    command.stdin(Stdio::null());
+    command
+}
+
+fn run_inside<F: Future<Output = anyhow::Result<()>>>(body: impl FnOnce(PathBuf) -> F) {
+    let place = settle_in().expect("a habitable lab");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    if let Err(error) = runtime.block_on(body(place)) {
+        panic!("{error:#}");
+    }
 }
 
 /// The pid, seen from outside, of the first process inside the lab whose [`command`] runs as `pid`.

@@ -12,8 +12,7 @@ pub fn top() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// The program `pilothouse`: built once in a process if need be, so that no test runs an old one. The folder in
-/// `PILOTHOUSE_PROGRAMS` has it ready instead.
+/// The program `pilothouse`: built once in a process if need be, so that no test runs an old one.
 ///
 /// # Errors
 ///
@@ -34,19 +33,20 @@ pub fn pilotctl() -> anyhow::Result<PathBuf> {
 }
 
 fn ours(name: &str, package: &str, built: &OnceLock<Result<PathBuf, String>>) -> anyhow::Result<PathBuf> {
-    if let Some(folder) = std::env::var_os("PILOTHOUSE_PROGRAMS") {
-        return Ok(Path::new(&folder).join(name));
-    }
     let built = built.get_or_init(|| build("dev", &["--package", package]).map_err(|it| format!("{it:#}")));
     Ok(built.clone().map_err(anyhow::Error::msg)?.join(name))
 }
 
-/// Builds packages as cargo's arguments name them, by the profile `dev` or `release`; the folder of the programs.
+/// Builds packages as cargo's arguments name them, by the profile `dev` or `release`; the folder of the programs. The
+/// folder in `PILOTHOUSE_PROGRAMS` has them ready instead.
 ///
 /// # Errors
 ///
 /// If they do not build.
 pub fn build(profile: &str, arguments: &[&str]) -> anyhow::Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("PILOTHOUSE_PROGRAMS") {
+        return Ok(folder.into());
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--profile", profile]).args(arguments).current_dir(top());

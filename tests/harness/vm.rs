@@ -1,9 +1,9 @@
 //! Virtual machines: QEMU with KVM where that really works, else under TCG.
 
+pub mod kvm;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use anyhow::{Context as _, bail};
 use tokio::io::AsyncWriteExt;
@@ -15,8 +15,6 @@ use crate::program::find;
 
 /// UEFI's code, and the variables that each machine has a copy of.
 const OVMF: [&str; 2] = ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"];
-/// How long the machine that proves KVM may run.
-const PROBE_MAX: Duration = Duration::from_secs(5);
 
 /// What a machine starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +147,7 @@ impl Vm {
             .args(["-chardev", &serial, "-serial", "chardev:s0", "-monitor", &monitor])
             .args(["-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r0"]);
         // qemu64 is the quickest under TCG: a larger CPU makes the guest choose instructions that TCG is slow at.
-        run = match has_kvm()? {
+        run = match kvm::works()? {
             true => run.args(["-accel", "kvm", "-cpu", "host"]),
             false => run.args(["-accel", "tcg,thread=multi", "-cpu", "qemu64"]),
         };
@@ -180,55 +178,6 @@ impl Vm {
     fn monitor(&self) -> PathBuf {
         self.folder.join("monitor.sock")
     }
-}
-
-/// Whether KVM really works: a machine under it must run six instructions, not just open /dev/kvm.
-///
-/// # Errors
-///
-/// If QEMU is not installed.
-pub fn has_kvm() -> anyhow::Result<bool> {
-    static KNOWN: OnceLock<bool> = OnceLock::new();
-    if let Some(known) = KNOWN.get() {
-        return Ok(*known);
-    }
-    if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
-        return Ok(*KNOWN.get_or_init(|| false));
-    }
-    // 64 KiB that end at the reset vector (mov al,16; out 0xf4,al; hlt): the debug port makes QEMU exit with 33.
-    let mut rom = vec![0; 64 << 10];
-    rom[0xfff0..0xfff5].copy_from_slice(&[0xb0, 0x10, 0xe6, 0xf4, 0xf4]);
-    let file = tempfile::NamedTempFile::new().context("make a file")?;
-    std::fs::write(file.path(), rom).context("write a ROM")?;
-    let mut command = Command::new(find("qemu-system-x86_64", "qemu-system-x86")?);
-    command.args([
-        "-accel",
-        "kvm",
-        "-cpu",
-        "host",
-        "-m",
-        "16",
-        "-display",
-        "none",
-        "-nodefaults",
-        "-no-user-config",
-    ]);
-    command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-bios"]).arg(file.path());
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().context("run QEMU")?;
-    let begun = Instant::now();
-    let works = loop {
-        match child.try_wait().context("wait for QEMU")? {
-            Some(status) => break status.code() == Some(33),
-            None if begun.elapsed() > PROBE_MAX => {
-                child.kill().context("end QEMU")?;
-                child.wait().context("wait for QEMU")?;
-                break false;
-            }
-            None => std::thread::sleep(Duration::from_millis(10)),
-        }
-    };
-    Ok(*KNOWN.get_or_init(|| works))
 }
 
 /// A disk that begins as another and keeps what is written for itself.

@@ -1,1 +1,3 @@
-//! Whole machines.
+//! Whole machines: virtual nodes boot from the services as processes, and from the head image.
+
+mod services;

@@ -9,6 +9,7 @@ use clap::Args;
 use nix::sys::signal::{Signal, kill};
 use tests::demo::{Demo, Kind};
 use tests::program::{build, top};
+use tests::vm::kvm;
 use tests::{Node, lab};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -67,14 +68,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     } else {
         image::head(false)?
     };
-    let status = root::runtime()?.block_on(outside(programs))?;
+    let kvm = kvm::works()?;
+    eprintln!("virtual machines run under {}", if kvm { "KVM" } else { "TCG; KVM does not work here" });
+    let status = root::runtime()?.block_on(outside(programs, kvm))?;
     if status.success() { Ok(()) } else { bail!("the demo did not end well ({status})") }
 }
 
 /// Runs ourselves inside a lab and hands signals on.
-async fn outside(programs: PathBuf) -> anyhow::Result<ExitStatus> {
+async fn outside(programs: PathBuf, kvm: bool) -> anyhow::Result<ExitStatus> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut command = tokio::process::Command::from(lab::command(std::env::args_os().skip(1))?);
+    command.env(kvm::VARIABLE, if kvm { "yes" } else { "no" });
     let mut lab = command.env("PILOTHOUSE_PROGRAMS", programs).spawn().context("enter a lab")?;
     let pid = lab.id().unwrap_or_default();
     std::fs::write(pid_file(), pid.to_string()).context("note the demo's pid")?;

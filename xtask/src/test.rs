@@ -8,6 +8,7 @@ use clap::Args;
 use nix::unistd::Uid;
 use tests::Pg;
 use tests::program::{build, top};
+use tests::vm::kvm;
 
 use crate::root::NAMESPACE;
 use crate::{image, root};
@@ -48,6 +49,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     timings.time("host packages", || {
         image::script("image/prepare", &[if arguments.fast { "test" } else { "all" }])
     })?;
+    if !arguments.fast {
+        // Early: the kernel in it also proves KVM.
+        timings
+            .time("compute image", || image::script("image/build", &["compute", "target/image/compute"]))?;
+    }
     timings.time("cargo fmt", || cargo(&["fmt", "--check"], &[]))?;
     timings.time("cargo clippy", || {
         cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"], &[])
@@ -57,19 +63,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let runtime = root::runtime()?;
     let pg = runtime.block_on(Pg::start())?;
     let url = pg.url();
+    let kvm = timings.time("does KVM work?", kvm::works)?;
     let count = if arguments.all { "all" } else { "ci" };
     let environment = [
         ("DATABASE_URL", url.as_str()),
         ("PILOTHOUSE_PROGRAMS", text(&programs)?),
         ("PILOTHOUSE_TESTS", count),
+        (kvm::VARIABLE, if kvm { "yes" } else { "no" }),
     ];
     timings
         .time("unit and wire tests", || cargo(&["test", "--workspace", "--no-fail-fast"], &environment))?;
     if !arguments.fast {
-        timings.time("images", || {
-            image::script("image/build", &["compute", "target/image/compute"])?;
-            image::head(false).map(drop)
-        })?;
+        timings.time("head image", || image::head(false).map(drop))?;
         timings.time("virtual machines", || {
             // One after the other: each takes both cores.
             cargo(&["test", "--package", "tests", "--test", "vm", "--", "--test-threads=1"], &environment)

@@ -1,0 +1,33 @@
+//! The head's services as processes, the nodes as virtual machines: the quickest way to see a node boot.
+
+use anyhow::ensure;
+use domain::BootStage;
+use tests::demo::{Demo, Kind};
+use tests::{Node, lab};
+
+/// One node by BIOS and one by UEFI PXE, from power on over IPMI to the log-in.
+#[test]
+fn nodes_boot_from_services_to_the_end_of_cloud_init() {
+    lab::test_aloud("services::nodes_boot_from_services_to_the_end_of_cloud_init", async |folder| {
+        let nodes = [Node::demo(1), Node::demo(2)];
+        let mut demo = Demo::start(&folder, Kind::Processes, &nodes, 2).await?;
+        for node in &nodes {
+            demo.boot(node.nid).await?;
+        }
+        eprintln!("{}", demo.steps.table());
+        let events = demo.place.events()?.all();
+        for node in &nodes {
+            let own = |stage| {
+                let fits = |it: &&tests::head::Event| it.stage == stage && it.node == Some(node.xname());
+                events.iter().find(fits).cloned()
+            };
+            let (ack, root) = (own(BootStage::DhcpAck), own(BootStage::Root));
+            ensure!(
+                ack.is_some_and(|it| it.ip == Some(node.address().to_string())),
+                "no ACK with the address"
+            );
+            ensure!(root.is_some_and(|it| it.bytes > Some(10 << 20)), "no root image of some size");
+        }
+        demo.place.shut_down().await
+    });
+}
