@@ -1,4 +1,8 @@
 //! Real clients in network namespaces: each test is a lab of its own (`harness/lab.rs`).
 
+mod cli;
+mod desk;
 mod lab;
+mod outage;
 mod power;
+mod rights;
