@@ -40,7 +40,9 @@ pub(crate) async fn run(head: &Head, command: Command) -> Result<(), Failure> {
                 .as_array()
                 .into_iter()
                 .flatten()
-                .map(|it| ["id", "address", "protocol", "class", "nodes"].map(|member| text(it, member)).to_vec())
+                .map(|it| {
+                    ["id", "address", "protocol", "class", "nodes"].map(|member| text(it, member)).to_vec()
+                })
                 .collect();
             print(head.format, &list, &["BMC", "ADDRESS", "PROTOCOL", "CLASS", "NODES"], &rows);
         }
@@ -59,7 +61,8 @@ fn read_password() -> Result<zeroize::Zeroizing<String>, Failure> {
     use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
     let input = std::io::stdin();
     let mut line = zeroize::Zeroizing::new(String::new());
-    let terminal = input.is_terminal().then(|| tcgetattr(&input)).transpose().map_err(std::io::Error::from)?;
+    let terminal =
+        input.is_terminal().then(|| tcgetattr(&input)).transpose().map_err(std::io::Error::from)?;
     if let Some(before) = &terminal {
         eprint!("Password: ");
         std::io::stderr().flush()?;

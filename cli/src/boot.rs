@@ -4,9 +4,9 @@ use clap::Subcommand;
 use domain::Service;
 use serde_json::Value;
 
+use crate::Head;
 use crate::error::Failure;
 use crate::output::{Format, text};
-use crate::Head;
 
 /// What nodes boot.
 #[derive(Debug, Subcommand)]

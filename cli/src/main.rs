@@ -1,8 +1,8 @@
 //! The program `pilotctl`: the head from the command line. Called as `get_ca_cert` or `gen_access_token` it is that
 //! command of the OpenCHAMI bootcamp.
 
-mod boot;
 mod bmc;
+mod boot;
 mod console;
 mod error;
 mod nodes;
@@ -23,13 +23,17 @@ use crate::output::Format;
 
 /// Runs a cluster's head node: nodes, power, consoles, boot scripts, logs.
 #[derive(Debug, Parser)]
-#[command(name = "pilotctl", version, after_help = "Examples:
+#[command(
+    name = "pilotctl",
+    version,
+    after_help = "Examples:
   pilotctl nodes import nodes.yaml          what the cluster consists of
   pilotctl power on 'nid[001-009]'
   pilotctl console nid001                   &. leaves
   pilotctl status
 
-Exit status: 0 all well, 1 failed, 2 usage, 3 some nodes failed, 4 refused, 5 unreachable.")]
+Exit status: 0 all well, 1 failed, 2 usage, 3 some nodes failed, 4 refused, 5 unreachable."
+)]
 struct Arguments {
     /// How to print
     #[arg(long, short, global = true, value_enum, default_value_t)]
@@ -38,8 +42,13 @@ struct Arguments {
     #[arg(long, global = true, env = "PILOTHOUSE_RUN", default_value = "/run/pilothouse", hide = true)]
     run: PathBuf,
     /// The configuration document
-    #[arg(long, global = true, env = "PILOTHOUSE_CONFIG", default_value = "/etc/pilothouse/pilothouse.toml",
-          hide = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "PILOTHOUSE_CONFIG",
+        default_value = "/etc/pilothouse/pilothouse.toml",
+        hide = true
+    )]
     config: PathBuf,
     #[command(subcommand)]
     command: Command,
@@ -95,7 +104,8 @@ impl Head {
     fn document(&self) -> Result<domain::Document, Failure> {
         let text = std::fs::read_to_string(&self.config)
             .map_err(|it| Failure::failed(format!("cannot read {}: {it}", self.config.display())))?;
-        domain::Document::parse(&text).map_err(|it| Failure::failed(format!("{}: {it}", self.config.display())))
+        domain::Document::parse(&text)
+            .map_err(|it| Failure::failed(format!("{}: {it}", self.config.display())))
     }
 }
 

@@ -5,11 +5,12 @@ mod defaults;
 use std::path::PathBuf;
 
 use axum::body::Body;
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use clap::Subcommand;
 use domain::Service;
 use http_body_util::BodyExt;
 use serde_json::{Map, Value, json};
+use web::ClientError;
 
 use crate::Head;
 use crate::error::Failure;
@@ -69,7 +70,9 @@ pub(crate) enum Command {
 
 pub(crate) async fn run(head: &Head, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Import { file, dry_run, inventory_only } => import(head, &file, dry_run, inventory_only).await,
+        Command::Import { file, dry_run, inventory_only } => {
+            import(head, &file, dry_run, inventory_only).await
+        }
         Command::List { unknown: true } => list_unknown(head).await,
         Command::List { unknown: false } => list(head).await,
         Command::Show { node } => {
@@ -109,12 +112,7 @@ async fn import(head: &Head, file: &PathBuf, dry_run: bool, inventory_only: bool
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
     if !status.is_success() {
         bar.finish_and_clear();
-        let mut message = format!("{shown}: {}", value["detail"].as_str().unwrap_or("the import was refused"));
-        for error in value["errors"].as_array().into_iter().flatten() {
-            message.push_str(&format!("\n  {}", text(error, "detail")));
-        }
-        let refused = status.as_u16() == 401 || status.as_u16() == 403;
-        return Err(if refused { Failure::refused(message) } else { Failure::failed(message) });
+        return Err(refusal(&shown.to_string(), status, &value, &body));
     }
     let notes = if dry_run || inventory_only {
         Vec::new()
@@ -144,6 +142,19 @@ async fn import(head: &Head, file: &PathBuf, dry_run: bool, inventory_only: bool
     Ok(())
 }
 
+/// Why an import was refused: every fault of the file with its line, or the service's own words.
+fn refusal(file: &str, status: StatusCode, problem: &Value, body: &[u8]) -> Failure {
+    let faults = problem["errors"].as_array().into_iter().flatten();
+    let faults = faults.map(|it| format!("\n  {}: {}", text(it, "pointer"), text(it, "detail")));
+    let faults: String = faults.collect();
+    if !faults.is_empty() {
+        return Failure::failed(format!("{file} is refused as a whole:{faults}"));
+    }
+    let own = String::from_utf8_lossy(body).trim().to_owned();
+    let detail = problem["detail"].as_str().map_or(own, str::to_owned);
+    ClientError::Status { status, detail: format!("{file}: {detail}") }.into()
+}
+
 async fn list(head: &Head) -> Result<(), Failure> {
     let list: Value = head.client(Service::Inventory).get("/pilothouse/v1/nodes").await?;
     let rows: Vec<_> = list
@@ -171,10 +182,24 @@ async fn list(head: &Head) -> Result<(), Failure> {
 async fn list_unknown(head: &Head) -> Result<(), Failure> {
     let list: Value = head.client(Service::Dhcp).get("/pilothouse/v1/unknown").await?;
     let members = ["mac", "plane", "ip", "vendor_class", "count", "first_seen", "last_seen"];
-    let rows: Vec<_> =
-        list.as_array().into_iter().flatten().map(|it| members.map(|member| text(it, member)).to_vec()).collect();
-    print(head.format, &list, &["MAC", "PLANE", "ADDRESS", "VENDOR", "COUNT", "FIRST SEEN", "LAST SEEN"], &rows);
+    let rows: Vec<_> = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|it| members.map(|member| text(it, member)).to_vec())
+        .collect();
+    print(
+        head.format,
+        &list,
+        &["MAC", "PLANE", "ADDRESS", "VENDOR", "COUNT", "FIRST SEEN", "LAST SEEN"],
+        &rows,
+    );
     Ok(())
+}
+
+/// Whether the caller has no right, which no other node would change.
+fn is_refused(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 async fn remove(head: &Head, lists: &[String]) -> Result<(), Failure> {
@@ -185,7 +210,7 @@ async fn remove(head: &Head, lists: &[String]) -> Result<(), Failure> {
         let path = format!("/pilothouse/v1/nodes/{node}");
         match client.text(Method::DELETE, &path, None::<&()>).await {
             Ok(_) => println!("removed {node}"),
-            Err(web::ClientError::Status { detail, .. }) => {
+            Err(ClientError::Status { status, detail }) if !is_refused(status) => {
                 failed += 1;
                 eprintln!("pilotctl: {node}: {detail}");
             }

@@ -50,7 +50,11 @@ pub(crate) fn text(value: &Value, member: &str) -> String {
     match &value[member] {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(|it| it.as_str().map_or(it.to_string(), str::to_owned)).collect::<Vec<_>>().join(","),
+        Value::Array(items) => items
+            .iter()
+            .map(|it| it.as_str().map_or(it.to_string(), str::to_owned))
+            .collect::<Vec<_>>()
+            .join(","),
         other => other.to_string(),
     }
 }

@@ -83,23 +83,34 @@ pub(crate) async fn show(head: &Head) -> Result<(), Failure> {
                 other => other.as_str().unwrap_or_default().to_owned(),
             };
             let answers = if it["answers"] == true { "yes" } else { "NO" };
-            let mut row = ["service", "state", "sub_state", "restarts"].map(|member| text(it, member)).to_vec();
+            let mut row =
+                ["service", "state", "sub_state", "restarts"].map(|member| text(it, member)).to_vec();
             row.extend([answers.to_owned(), detail]);
             row
         })
         .collect();
-    print(head.format, &json!(services), &["SERVICE", "STATE", "SUB", "RESTARTS", "ANSWERS", "DETAIL"], &rows);
+    print(
+        head.format,
+        &json!(services),
+        &["SERVICE", "STATE", "SUB", "RESTARTS", "ANSWERS", "DETAIL"],
+        &rows,
+    );
     match unwell {
         0 => Ok(()),
         1 => Err(Failure::failed("1 service does not answer; `pilotctl logs SERVICE` shows why")),
-        _ => Err(Failure::failed(format!("{unwell} services do not answer; `pilotctl logs SERVICE` shows why"))),
+        _ => Err(Failure::failed(format!(
+            "{unwell} services do not answer; `pilotctl logs SERVICE` shows why"
+        ))),
     }
 }
 
 fn property(properties: &HashMap<String, OwnedVariant>, name: &str) -> String {
     let Some(value) = properties.get(name) else { return String::new() };
     let number = || u64::try_from(value).or_else(|_| u32::try_from(value).map(u64::from));
-    <&str>::try_from(value).map(str::to_owned).or_else(|_| number().map(|it| it.to_string())).unwrap_or_default()
+    <&str>::try_from(value)
+        .map(str::to_owned)
+        .or_else(|_| number().map(|it| it.to_string()))
+        .unwrap_or_default()
 }
 
 /// Becomes journalctl, which does this best.

@@ -35,7 +35,11 @@ pub(crate) async fn apply(head: &Head) -> Result<Vec<String>, Failure> {
 }
 
 /// Sets parameters for the MACs of nodes that have none.
-async fn boot_newest_image(head: &Head, document: &Document, nodes: &[Value]) -> Result<Option<String>, Failure> {
+async fn boot_newest_image(
+    head: &Head,
+    document: &Document,
+    nodes: &[Value],
+) -> Result<Option<String>, Failure> {
     let boot = head.client(Service::Boot);
     let known: Value = match boot.get("/boot/v1/bootparameters").await {
         Ok(known) => known,
@@ -91,13 +95,13 @@ async fn give_keys(head: &Head, document: &Document, group: &str) -> Result<Opti
         return Ok(None);
     }
     let content = keys.iter().map(|it| format!("{it}\n")).collect::<String>();
+    // No meta-data: with an instance-id of its own each node is known by its xname and given its name.
     let body = json!({"name": group, "cloud-init": {
         "userdata": {
             "disable_root": false,
             "ssh_deletekeys": false,
             "write_files": [{"path": "/root/.ssh/authorized_keys", "permissions": "0600", "content": content}],
         },
-        "metadata": {"instance-id": format!("{}-{group}", document.cluster.name)},
     }});
     client.text(Method::POST, "/cloud-init/", Some(&body)).await?;
     Ok(Some(format!("group {group} has the keys of {} administrators", document.admins.len())))
