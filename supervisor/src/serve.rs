@@ -1,13 +1,15 @@
 //! The daemon: takes up with systemd, serves `org.pilothouse.Supervisor1`, follows the units.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures_util::StreamExt as _;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use zbus::message::Type;
 use zbus::{Connection, MatchRule, MessageStream, fdo};
 
@@ -133,30 +135,73 @@ impl Signals {
         })
     }
 
-    async fn follow(mut self, registry: &Registry, systemd: &Systemd) -> anyhow::Result<()> {
-        loop {
-            tokio::select! {
-                message = self.properties.next() => {
-                    let message = message.context("the bus was lost")?.context("the bus was lost")?;
-                    let header = message.header();
-                    registry.refresh(header.path().map_or("", |it| it.as_str())).await;
-                }
-                reloading = self.reloading.next() => {
-                    let Some(reloading) = reloading else { bail!("the bus was lost") };
-                    // `false` says that it is over; signals may have been lost meanwhile.
-                    if !reloading.args().is_ok_and(|it| it.active) {
-                        systemd.subscribe().await?;
-                        registry.refresh_all().await;
-                    }
-                }
-                owner = self.owner.next() => {
-                    let Some(owner) = owner else { bail!("the bus was lost") };
-                    if owner.args().is_ok_and(|it| it.new_owner().is_some()) {
+    /// Reads on while states are asked for: a stream that nobody empties holds up the whole connection, and with it
+    /// the answers that are waited for.
+    async fn follow(self, registry: &Registry, systemd: &Systemd) -> anyhow::Result<()> {
+        let news = News::default();
+        let heard = self.hear(&news);
+        let looked = async {
+            loop {
+                match news.next().await {
+                    Some(path) => registry.refresh(&path).await,
+                    None => {
                         systemd.subscribe().await?;
                         registry.refresh_all().await;
                     }
                 }
             }
+        };
+        tokio::select! {
+            ended = heard => ended,
+            ended = looked => ended,
+        }
+    }
+
+    async fn hear(mut self, news: &News) -> anyhow::Result<()> {
+        loop {
+            tokio::select! {
+                message = self.properties.next() => {
+                    let message = message.context("the bus was lost")?.context("the bus was lost")?;
+                    news.add(message.header().path().map(|it| it.as_str().to_owned()));
+                }
+                reloading = self.reloading.next() => {
+                    let Some(reloading) = reloading else { bail!("the bus was lost") };
+                    // `false` says that it is over; signals may have been lost meanwhile.
+                    if !reloading.args().is_ok_and(|it| it.active) {
+                        news.add(None);
+                    }
+                }
+                owner = self.owner.next() => {
+                    let Some(owner) = owner else { bail!("the bus was lost") };
+                    if owner.args().is_ok_and(|it| it.new_owner().is_some()) {
+                        news.add(None);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What changed and was not looked at yet: the paths of units, none for all of them. As many as there are units, at
+/// most, however often each changes.
+#[derive(Debug, Default)]
+struct News {
+    changed: Mutex<BTreeSet<Option<String>>>,
+    wake: Notify,
+}
+
+impl News {
+    fn add(&self, path: Option<String>) {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(path);
+        self.wake.notify_one();
+    }
+
+    async fn next(&self) -> Option<String> {
+        loop {
+            if let Some(path) = self.changed.lock().unwrap_or_else(PoisonError::into_inner).pop_first() {
+                return path;
+            }
+            self.wake.notified().await;
         }
     }
 }
