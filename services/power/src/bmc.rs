@@ -9,17 +9,22 @@ use domain::Xname;
 use domain::inventory::Endpoint;
 use inventory::client::{Credential, InventoryClient};
 use ipmi::{CipherSuite, Session, SessionOptions, Target};
+use tokio::sync::Semaphore;
 use web::{Client, ClientError};
 
 /// The port of IPMI over LAN (IPMI 2.0 section 13.1.2).
 const PORT: u16 = 623;
 /// How long one step of a session may take, retransmissions included.
 const STEP_MAX: Duration = Duration::from_secs(5);
+/// Accounts asked for at once: each is a connection to the inventory, whose queue a thousand would overrun.
+const ASKING_MAX: usize = 16;
 
 /// Opens sessions; keeps the accounts in memory until they change or are refused.
 #[derive(Clone)]
 pub struct Bmcs {
     inventory: InventoryClient,
+    options: SessionOptions,
+    asking: Arc<Semaphore>,
     known: Arc<Mutex<HashMap<Xname, (i64, Credential)>>>,
 }
 
@@ -49,15 +54,23 @@ pub enum OpenError {
     #[error("BMC {0}: no account is known; set one with `pilotctl bmc set`")]
     NoCredential(Xname),
     /// The inventory cannot be asked for the account.
-    #[error("BMC {bmc}: its account cannot be read from the inventory: {source}")]
+    #[error("BMC {bmc}: its account cannot be read from the inventory; is pilothouse-inventory running?")]
     Inventory {
         /// The BMC.
         bmc: Xname,
         /// What the inventory says.
         source: ClientError,
     },
+    /// Packets do not get there, or are refused there.
+    #[error("BMC {bmc} cannot be reached; check its address, its cable, and that IPMI over LAN is enabled")]
+    Network {
+        /// The BMC.
+        bmc: Xname,
+        /// The step, and what the network says.
+        source: ipmi::Error,
+    },
     /// The BMC refuses, or does not answer.
-    #[error("BMC {bmc} at {address}: {source}")]
+    #[error("BMC {bmc} at {address}")]
     Ipmi {
         /// The BMC.
         bmc: Xname,
@@ -68,11 +81,28 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether the BMC does not take the account: asking again soon may lock it.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Ipmi { source: ipmi::Error::Auth { .. }, .. })
+    }
+}
+
 impl Bmcs {
     /// Sessions for accounts that this inventory knows.
     #[must_use]
     pub fn new(inventory: Client) -> Self {
-        Self { inventory: InventoryClient::new(inventory), known: Arc::default() }
+        let options = SessionOptions { deadline: STEP_MAX, ..SessionOptions::default() };
+        let (asking, known) = (Arc::new(Semaphore::new(ASKING_MAX)), Arc::default());
+        Self { inventory: InventoryClient::new(inventory), options, asking, known }
+    }
+
+    /// The same, with sessions that end when their BMC was silent for this long.
+    #[must_use]
+    pub fn with_dead_after(mut self, dead_after: Duration) -> Self {
+        self.options.dead_after = dead_after;
+        self
     }
 
     /// Opens a session.
@@ -87,12 +117,19 @@ impl Bmcs {
         }
         let address = resolve(endpoint).await?;
         let fresh = self.credential(endpoint, false).await?;
-        let failed = |source| OpenError::Ipmi { bmc: bmc.clone(), address, source };
-        match Session::open(&target(endpoint, address, &fresh), options()).await {
+        let failed = |source| match source {
+            ipmi::Error::Io { .. } => OpenError::Network { bmc: bmc.clone(), source },
+            source => OpenError::Ipmi { bmc: bmc.clone(), address, source },
+        };
+        match Session::open(&target(endpoint, address, &fresh), self.options.clone()).await {
             // Someone may have changed the password without the feed having told us yet.
-            Err(ipmi::Error::Auth { .. }) => {
+            Err(error @ ipmi::Error::Auth { .. }) => {
                 let anew = self.credential(endpoint, true).await?;
-                Session::open(&target(endpoint, address, &anew), options()).await.map_err(failed)
+                // The same once more would only bring the account nearer to being locked.
+                if anew == fresh {
+                    return Err(failed(error));
+                }
+                Session::open(&target(endpoint, address, &anew), self.options.clone()).await.map_err(failed)
             }
             other => other.map_err(failed),
         }
@@ -108,17 +145,15 @@ impl Bmcs {
         if let Some(kept) = kept {
             return Ok(kept);
         }
+        let permit = self.asking.acquire().await;
         let asked = self.inventory.find_credential(bmc).await;
+        drop(permit);
         let asked = asked.map_err(|source| OpenError::Inventory { bmc: bmc.clone(), source })?;
         let asked = asked.ok_or_else(|| OpenError::NoCredential(bmc.clone()))?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(bmc.clone(), (version, asked.clone()));
         Ok(asked)
     }
-}
-
-fn options() -> SessionOptions {
-    SessionOptions { deadline: STEP_MAX, ..SessionOptions::default() }
 }
 
 fn target(endpoint: &Endpoint, address: SocketAddr, account: &Credential) -> Target {

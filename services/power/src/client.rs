@@ -20,6 +20,14 @@ pub struct Request {
     pub boot: Option<Boot>,
 }
 
+impl Request {
+    /// Whether it is more than a look.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        self.action.is_some() || self.boot.is_some()
+    }
+}
+
 /// What became of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -48,6 +56,6 @@ pub struct Results {
 ///
 /// If the service does not answer or refuses; what a single BMC does is in its [`Outcome`].
 pub async fn power(client: &Client, request: &Request) -> Result<Vec<Outcome>, ClientError> {
-    let path = if request.action.is_some() { "/pilothouse/v1/power" } else { "/pilothouse/v1/power-status" };
+    let path = if request.changes() { "/pilothouse/v1/power" } else { "/pilothouse/v1/power-status" };
     Ok(client.call::<Results>(Method::POST, path, Some(request)).await?.results)
 }

@@ -10,8 +10,12 @@
 mod api;
 mod bmc;
 pub mod client;
+mod command;
 mod config;
+mod error;
 mod model;
+
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use daemon::Context;
@@ -21,6 +25,7 @@ use web::Client;
 use web::mirror::Mirror;
 
 pub use crate::bmc::{Bmcs, OpenError};
+use crate::command::Switchboard;
 use crate::config::Config;
 
 /// Checks `[power]` of the document.
@@ -44,9 +49,12 @@ pub async fn serve(context: Context) -> anyhow::Result<()> {
     let inventory = Client::unix(context.socket_of(Service::Inventory));
     let bmcs = Bmcs::new(inventory.clone());
     let pattern = context.document.cluster.host_pattern.clone();
-    let router = api::router(mirror.clone(), bmcs, config, pattern);
+    let board = Switchboard::new(mirror.clone(), bmcs, config, pattern, context.stop.clone());
+    let board = Arc::new(board);
+    let router = api::router(Arc::clone(&board));
     context.ready("power commands are taken")?;
     let follow = mirror.follow_socket(inventory, context.stop.clone());
     let (served, ()) = tokio::join!(web::serve(&context, router), follow);
+    board.finish().await;
     served
 }

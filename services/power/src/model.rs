@@ -82,11 +82,23 @@ impl Action {
             (Self::On | Self::Cycle, State::Off) => plan(Some(PowerAction::On), Some(State::On)),
             (Self::Off | Self::Soft, State::Off) => plan(None, None),
             (Self::Off, State::On) => plan(Some(PowerAction::Off), Some(State::Off)),
-            (Self::Cycle, State::On) => plan(Some(PowerAction::Cycle), None),
+            // Off comes within the cycle or not at all; what shows that it is over is that the node is on.
+            (Self::Cycle, State::On) => plan(Some(PowerAction::Cycle), Some(State::On)),
             (Self::Reset, State::On) => plan(Some(PowerAction::Reset), None),
             (Self::Reset, State::Off) => Err("the node is off; a reset needs it on, use `power on`"),
             // The operating system takes its time; whoever asks sees the state by `power status`.
             (Self::Soft, State::On) => plan(Some(PowerAction::Soft), None),
+        }
+    }
+}
+
+impl State {
+    /// The word of the API and of messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
         }
     }
 }

@@ -1,0 +1,49 @@
+//! Why a node was not done; each names the thing and the next step.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use domain::Xname;
+
+use crate::bmc::OpenError;
+
+/// Why a node was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("no node is called {0}; `pilotctl nodes list` shows them")]
+    NoNode(String),
+    #[error("{0} has no BMC in the inventory; import it with its bmc_ip")]
+    NoBmc(Xname),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("BMC {bmc} at {address}")]
+    Bmc {
+        bmc: Xname,
+        address: SocketAddr,
+        #[source]
+        source: ipmi::Error,
+    },
+    /// Not possible in the node's state.
+    #[error("{0}")]
+    Impossible(&'static str),
+    #[error("BMC {0}: its turn did not come in time; ask for fewer nodes at once, or again")]
+    NoTurn(Xname),
+    #[error("BMC {bmc} did not get done within {} s; ask for `power status` to see what it did", deadline.as_secs())]
+    Late { bmc: Xname, deadline: Duration },
+    #[error("BMC {bmc} took the command, but the node is not {state} after {} s; look at its console", waited.as_secs())]
+    NotReached { bmc: Xname, state: &'static str, waited: Duration },
+    #[error("BMC {0}: the service stops; ask again in a moment")]
+    Stopping(Xname),
+}
+
+impl Error {
+    /// Whether it is the BMC that does not answer or does not let us in.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Open(OpenError::Ipmi { .. } | OpenError::Network { .. }))
+    }
+
+    /// The sentence of an outcome: with all causes, as nobody else tells them.
+    pub(crate) fn sentence(self) -> String {
+        format!("{:#}", anyhow::Error::new(self))
+    }
+}
