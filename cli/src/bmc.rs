@@ -15,7 +15,7 @@ use crate::output::{print, text};
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
   pilotctl bmc list
-  pilotctl bmc set --user admin                       for every BMC without one of its own; asks for the password
+  pilotctl bmc set --user admin                       for all without one of their own; asks for the password
   pilotctl bmc set x1000c1s7b1 --user admin <password.txt")]
 pub(crate) enum Command {
     /// The controllers and how they are reached

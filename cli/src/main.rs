@@ -1,5 +1,5 @@
-//! The program `pilotctl`: the head from the command line. Called as `get_ca_cert` or `gen_access_token` it is that
-//! command of the OpenCHAMI bootcamp.
+//! The program `pilotctl`: the head from the command line. Called as `get_ca_cert` or `gen_access_token` it is
+//! that command of the OpenCHAMI bootcamp.
 
 mod bmc;
 mod boot;

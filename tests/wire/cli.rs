@@ -328,6 +328,12 @@ async fn silent_bmc(desk: &Desk) -> anyhow::Result<()> {
     ensure!(empty.code == 2, "{empty:?}");
     let set = desk.pilotctl_with(&["bmc", "set", "--user", "admin"], "secret12\n")?;
     ensure!(set.code == 0 && set.out.is_empty(), "{set:?}");
+    for (scope, code) in [("class:gpu", 0), ("x1000c1s7b2", 0), ("x1000c1s7b2n0", 1), ("class:", 1)] {
+        let set = desk.pilotctl_with(&["bmc", "set", scope, "--user", "admin"], "secret12")?;
+        ensure!(set.code == code && (code == 0 || set.err.contains("default")), "{scope}: {set:?}");
+    }
+    let bmcs = desk.told(&["bmc", "list"])?;
+    ensure!(bmcs.contains("172.16.0.102") && !bmcs.contains("secret12"), "{bmcs}");
     let argument = desk.pilotctl(&["bmc", "set", "--user", "admin", "--password", "secret12"])?;
     ensure!(argument.code == 2, "{argument:?}");
     let ran = power(&["nid[001-002]", "nid099"])?;

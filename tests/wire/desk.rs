@@ -176,10 +176,11 @@ impl Desk {
     }
 
     /// The same as a user without rights.
-    pub(crate) fn curl_stranger(&self, service: &str, path: &str) -> anyhow::Result<Answer> {
+    pub(crate) fn curl_stranger(&self, service: &str, path: &str, words: &[&str]) -> anyhow::Result<Answer> {
         let socket = self.head.sockets().join(format!("{service}.sock")).display().to_string();
         let command = as_stranger(&program::find("curl", "curl")?)?;
-        self.ask(command, &["--unix-socket", &socket, &format!("http://localhost{path}")])
+        let fixed = ["--unix-socket", &socket, &format!("http://localhost{path}")];
+        self.ask(command, &[&fixed, words].concat())
     }
 
     /// An API call over TLS with a token.

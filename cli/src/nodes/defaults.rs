@@ -1,5 +1,5 @@
-//! What an import leaves behind beside the inventory: nodes without boot parameters get those of the newest image,
-//! groups without cloud-init data get the administrators' keys, as the bootcamp's playbook does it.
+//! What an import leaves behind beside the inventory: nodes without boot parameters get those of the newest
+//! image, groups without cloud-init data get the administrators' keys, as the bootcamp's playbook does it.
 
 use std::collections::BTreeSet;
 
@@ -66,7 +66,8 @@ async fn boot_newest_image(
     }
     let images: Value = head.client(Service::Images).get("/pilothouse/v1/images").await?;
     let Some(image) = images.as_array().and_then(|it| it.first()) else {
-        let note = "no image is there yet: put one under /data/domain-images and import again, or set boot parameters";
+        let note = "no image is there yet: put one under /data/domain-images and import again, \
+            or set boot parameters";
         return Ok(Some(note.to_owned()));
     };
     let Some((_, plane)) = document.network.first(PlaneKind::Nodes) else {
@@ -95,13 +96,10 @@ async fn give_keys(head: &Head, document: &Document, group: &str) -> Result<Opti
         return Ok(None);
     }
     let content = keys.iter().map(|it| format!("{it}\n")).collect::<String>();
+    let file = json!({"path": "/root/.ssh/authorized_keys", "permissions": "0600", "content": content});
     // No meta-data: with an instance-id of its own each node is known by its xname and given its name.
     let body = json!({"name": group, "cloud-init": {
-        "userdata": {
-            "disable_root": false,
-            "ssh_deletekeys": false,
-            "write_files": [{"path": "/root/.ssh/authorized_keys", "permissions": "0600", "content": content}],
-        },
+        "userdata": {"disable_root": false, "ssh_deletekeys": false, "write_files": [file]},
     }});
     client.text(Method::POST, "/cloud-init/", Some(&body)).await?;
     Ok(Some(format!("group {group} has the keys of {} administrators", document.admins.len())))
