@@ -4,18 +4,27 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use domain::inventory::Inventory;
 use domain::{Scope, Service};
+use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
 use web::mirror::Mirror;
 use web::{Caller, Json, Path, Problem, Query, scoped};
 
-use crate::hub::{Hub, Reader};
+use crate::hub::{Attached, Hub, Reader};
+use crate::model::MARK;
+
+/// The longest message that is typed at once: a page that was pasted.
+const TYPED_MAX: usize = 64 << 10;
+/// Notices that wait for a reader.
+const NOTICES_MAX: usize = 8;
 
 #[derive(Clone)]
 struct Floor {
@@ -62,15 +71,9 @@ async fn attach(
     caller: Caller,
     Path(word): Path<String>,
     Query(how): Query<Attach>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    let node = floor.mirror.read(|it| it.find(&word, &floor.hub.pattern).map(|it| it.id.clone()));
-    let known = node.filter(|node| floor.hub.list().iter().any(|it| it.node == *node));
-    let Some(node) = known else {
-        let detail = format!("{word} has no console; it needs a BMC with an address in the inventory");
-        return Err(Problem::own(StatusCode::NOT_FOUND, "no-console", detail));
-    };
-    let write = match how.mode.as_deref() {
+    let interactive = match how.mode.as_deref() {
         None | Some("interactive") => true,
         Some("tail") => false,
         Some(other) => {
@@ -78,56 +81,82 @@ async fn attach(
             return Err(Problem::own(StatusCode::BAD_REQUEST, "bad-mode", detail));
         }
     };
-    let (reader, writes) = floor.hub.console(&node).attach(write, how.force);
-    tracing::info!(pilothouse_audit = 1, pilothouse_node = %node, "{} attached to {node}", caller.subject);
-    Ok(upgrade.on_upgrade(move |socket| async move {
-        if let Err(error) = converse(socket, reader, write && !writes).await {
+    let node = floor.mirror.read(|it| it.find(&word, &floor.hub.pattern).map(|it| it.id.clone()));
+    let Some(console) = node.and_then(|it| floor.hub.find(&it)) else {
+        let detail = format!("{word} has no console; it needs a BMC with an address in the inventory");
+        return Err(Problem::own(StatusCode::NOT_FOUND, "no-console", detail));
+    };
+    let upgrade = upgrade.map_err(|it| Problem::new(it.status(), it.body_text()))?;
+    let Some(attached) = console.attach(interactive, how.force) else {
+        let detail =
+            format!("{word} has too many readers; read /var/log/conman/console.{word}, or try later");
+        return Err(Problem::own(StatusCode::TOO_MANY_REQUESTS, "too-many-readers", detail));
+    };
+    let (node, subject) = (console.node.clone(), caller.subject);
+    let what = if interactive { "attached to" } else { "reads" };
+    tracing::info!(pilothouse_audit = 1, pilothouse_node = %node, "{subject} {what} the console of {node}");
+    let token = floor.hub.attachments.token();
+    Ok(upgrade.max_message_size(TYPED_MAX).on_upgrade(async move |socket| {
+        if let Err(error) = converse(socket, attached).await {
             tracing::debug!(%error, "an attachment to {node} ended");
         }
+        drop(token);
     }))
 }
 
-async fn converse(mut socket: WebSocket, mut reader: Reader, refused: bool) -> Result<(), axum::Error> {
-    if !reader.replay.is_empty() {
-        socket.send(Message::Binary(std::mem::take(&mut reader.replay))).await?;
-    }
-    if refused {
-        let notice = "\r\n<Pilothouse> someone else types here; you only read (force takes the keyboard)\r\n";
-        socket.send(Message::Text(notice.into())).await?;
-    }
-    loop {
-        tokio::select! {
-            output = reader.output.recv() => match output {
-                Ok(data) => socket.send(Message::Binary(data)).await?,
-                Err(RecvError::Lagged(lost)) => {
-                    let notice = format!("\r\n<Pilothouse> {lost} packets were too fast for you\r\n");
-                    socket.send(Message::Text(notice.into())).await?;
-                }
-                Err(RecvError::Closed) => return Ok(()),
-            },
-            input = socket.recv() => {
-                let data = match input {
-                    None | Some(Ok(Message::Close(_))) => return Ok(()),
-                    Some(Ok(Message::Binary(data))) => data,
-                    Some(Ok(Message::Text(text))) => text.as_bytes().to_vec().into(),
-                    Some(Ok(_)) => continue,
-                    Some(Err(error)) => return Err(error),
-                };
-                type_in(&mut socket, &reader, &data).await?;
+/// Shows and types at the same time: a node that takes no characters still shows what it writes.
+async fn converse(socket: WebSocket, (reader, replay, mut output): Attached) -> Result<(), axum::Error> {
+    let (mut sink, mut stream) = socket.split();
+    let (notices, mut noticed) = mpsc::channel(NOTICES_MAX);
+    let typing = async {
+        while let Some(message) = stream.next().await {
+            let data = match message? {
+                Message::Close(_) => break,
+                Message::Binary(data) => data,
+                Message::Text(text) if !text.is_empty() => text.into(),
+                _ => continue,
+            };
+            if let Err(reason) = type_in(&reader, &data).await {
+                // A reader who does not take notices needs no more of them.
+                notices.try_send(notice(&format!("not sent: {reason}"))).ok();
             }
         }
+        Ok(())
+    };
+    let showing = async {
+        if !replay.is_empty() {
+            sink.send(Message::Binary(replay)).await?;
+        }
+        if reader.is_refused() {
+            sink.send(notice("someone else types here; you only read (force takes the keyboard)")).await?;
+        }
+        loop {
+            let message = tokio::select! {
+                output = output.recv() => match output {
+                    Ok(data) => Message::Binary(data),
+                    Err(RecvError::Lagged(lost)) => notice(&format!("{lost} packets were too fast for you")),
+                    Err(RecvError::Closed) => break,
+                },
+                Some(notice) = noticed.recv() => notice,
+            };
+            sink.send(message).await?;
+        }
+        let reason = "the console is closed: the service stops, or the node left the inventory".into();
+        sink.send(Message::Close(Some(CloseFrame { code: close_code::AWAY, reason }))).await
+    };
+    tokio::select! {
+        left = typing => left,
+        ended = showing => ended,
     }
 }
 
 /// Sends what was typed; an empty message is a serial break.
-async fn type_in(socket: &mut WebSocket, reader: &Reader, data: &[u8]) -> Result<(), axum::Error> {
-    let Some(line) = reader.line() else {
-        let notice = "\r\n<Pilothouse> not sent: you do not hold the keyboard, or the console is lost\r\n";
-        return socket.send(Message::Text(notice.into())).await;
-    };
+async fn type_in(reader: &Reader, data: &[u8]) -> Result<(), String> {
+    let line = reader.line()?;
     let sent = if data.is_empty() { line.send_break().await } else { line.send(data).await };
-    match sent {
-        Ok(()) => Ok(()),
-        Err(error) => socket.send(Message::Text(format!("\r\n<Pilothouse> not sent: {error}\r\n").into())).await,
-    }
+    sent.map_err(|it| it.to_string())
+}
+
+fn notice(text: &str) -> Message {
+    Message::Text(format!("\r\n{MARK} {text}\r\n").into())
 }

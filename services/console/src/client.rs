@@ -56,6 +56,12 @@ pub enum AttachError {
 ///
 /// See [`AttachError`].
 pub async fn attach(socket: &Path, node: &str, mode: &str, force: bool) -> Result<Attachment, AttachError> {
+    let plain = |it: char| it.is_ascii_alphanumeric() || "-_.".contains(it);
+    if node.is_empty() || !node.chars().all(plain) {
+        return Err(AttachError::Refused(format!(
+            "no node is called {node:?}; `pilotctl nodes list` shows them"
+        )));
+    }
     let stream = UnixStream::connect(socket).await.map_err(AttachError::Unreachable)?;
     let broken = |error| AttachError::Broken(Box::new(error));
     let path = format!("ws://localhost/remote-console/consoles/{node}?mode={mode}&force={force}");

@@ -1,6 +1,7 @@
 //! `[console]` of the document.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use domain::Document;
@@ -16,13 +17,22 @@ pub(crate) struct Config {
     pub(crate) rotate_bytes: u64,
     /// How many logs put aside are kept, 0 to 100.
     pub(crate) keep: u32,
-    /// Whether to take a line that another session holds.
+    /// Whether to take a line that another session holds, also back from one that took it from us; else we
+    /// wait until it is free.
     pub(crate) take_over: bool,
+    /// A BMC that was silent for this long is dead and its line lost, in seconds, 3 to 300.
+    pub(crate) dead_after_s: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { log_dir: "/srv/console/log".into(), rotate_bytes: 64 << 20, keep: 4, take_over: true }
+        Self {
+            log_dir: "/srv/console/log".into(),
+            rotate_bytes: 64 << 20,
+            keep: 4,
+            take_over: true,
+            dead_after_s: 30,
+        }
     }
 }
 
@@ -32,6 +42,11 @@ impl Config {
         anyhow::ensure!(config.log_dir.is_absolute(), "console.log_dir is a full path");
         anyhow::ensure!(config.rotate_bytes >= 64 << 10, "console.rotate_bytes is at least 65536");
         anyhow::ensure!(config.keep <= 100, "console.keep is at most 100");
+        anyhow::ensure!((3..=300).contains(&config.dead_after_s), "console.dead_after_s is 3 to 300 seconds");
         Ok(config)
+    }
+
+    pub(crate) fn dead_after(&self) -> Duration {
+        Duration::from_secs(self.dead_after_s)
     }
 }

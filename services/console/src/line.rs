@@ -1,199 +1,293 @@
-//! The lines to the BMCs: one task a node opens its SOL, logs what comes, and opens it again when it is lost.
+//! One line: its SOL is opened, what comes is logged and published, and it is opened again when it is lost.
 
-use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::BootEvent;
-use domain::inventory::{Endpoint, Inventory};
-use domain::{Service, Xname, event};
-use ipmi::{SolEvent, SolOptions};
+use domain::inventory::Endpoint;
+use domain::{Service, event};
+use futures_util::FutureExt;
+use ipmi::{Deactivation, Session, Sol, SolEvent, SolOptions};
 use power::Bmcs;
 use time::OffsetDateTime;
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use web::Client;
-use web::mirror::Mirror;
 
-use crate::hub::{Console, Hub};
+use crate::config::Config;
+use crate::hub::Console;
 use crate::log::Log;
-use crate::model::{Scribe, Watch};
+use crate::model::{MARK, Scribe, Watch, mark_line};
 
 /// The first wait after a line was lost; it doubles.
 const WAIT_FIRST: Duration = Duration::from_millis(500);
 /// The longest wait: a dead BMC is asked this often.
 const WAIT_MAX: Duration = Duration::from_secs(20);
+/// Waits after a refused account, which BMCs lock after a few failures; a changed account ends them.
+const REFUSED_FIRST: Duration = Duration::from_secs(30);
+const REFUSED_MAX: Duration = Duration::from_secs(300);
 /// A line that lasted this long was a good one, and the waits start over.
 const GOOD: Duration = Duration::from_secs(30);
+/// How long a BMC may take to confirm the end.
+const GIVE_BACK_MAX: Duration = Duration::from_secs(2);
+/// Different reasons that are told while a line is lost; a BMC that finds more is told of no more.
+const REASONS_MAX: usize = 8;
 
-/// What a line is made of; another one means another line.
-#[derive(Clone, Debug, PartialEq)]
-struct Wire {
-    name: String,
-    endpoint: Endpoint,
-}
-
-struct Running {
-    wire: Wire,
-    stop: CancellationToken,
-}
-
-/// Keeps a line for every node that has a BMC with an address, following the inventory, until `stop`.
-pub(crate) async fn keep_lines(
-    hub: Arc<Hub>,
-    mirror: Mirror<Inventory>,
-    inventory: Client,
-    stop: CancellationToken,
-) {
-    let bmcs = Bmcs::new(inventory);
-    let mut changes = mirror.subscribe();
-    let mut running: HashMap<Xname, Running> = HashMap::new();
-    let mut tasks = JoinSet::new();
-    loop {
-        let wanted = mirror.read(|it| wires(it, &hub.pattern));
-        running.retain(|node, it| {
-            let kept = wanted.get(node) == Some(&it.wire);
-            if !kept {
-                it.stop.cancel();
-            }
-            if !wanted.contains_key(node) {
-                hub.remove(node);
-            }
-            kept
-        });
-        for (node, wire) in wanted {
-            running.entry(node.clone()).or_insert_with(|| {
-                let stop = stop.child_token();
-                let line = Line {
-                    hub: Arc::clone(&hub),
-                    console: hub.console(&node),
-                    bmcs: bmcs.clone(),
-                    wire: wire.clone(),
-                    scribe: Scribe::default(),
-                    watch: Watch::default(),
-                };
-                tasks.spawn(line.keep(stop.clone()));
-                Running { wire, stop }
-            });
-        }
-        tokio::select! {
-            () = stop.cancelled() => break,
-            there = changes.changed() => if !there { break },
-        }
-        // Those that ended because they were told to.
-        while tasks.try_join_next().is_some() {}
-    }
-    stop.cancelled().await;
-    while tasks.join_next().await.is_some() {}
-}
-
-fn wires(inventory: &Inventory, pattern: &str) -> HashMap<Xname, Wire> {
-    let nodes = inventory.components().filter(|it| it.id.is_node());
-    let wired = nodes.filter_map(|node| {
-        let endpoint = inventory.controller_of(&node.id).filter(|it| it.address.is_some())?.clone();
-        Some((node.id.clone(), Wire { name: inventory.name_of(node, pattern), endpoint }))
-    });
-    wired.collect()
-}
-
-struct Line {
-    hub: Arc<Hub>,
+/// One line.
+pub(crate) struct Line {
     console: Arc<Console>,
     bmcs: Bmcs,
-    wire: Wire,
+    name: String,
+    endpoint: Endpoint,
+    /// The version of the BMC's account.
+    account: watch::Receiver<i64>,
+    take_over: bool,
+    log: Log,
     scribe: Scribe,
     watch: Watch,
+    /// Since when nothing was logged; none if nothing ever was.
+    since: Option<OffsetDateTime>,
+    /// Why the line is lost, as far as it was told.
+    reasons: Vec<String>,
+    /// Bytes that could not be written to the log.
+    unwritten: usize,
+    /// Kept for its room.
+    text: String,
+}
+
+/// Why a line could not be opened, or was lost.
+struct Loss {
+    reason: String,
+    /// The BMC does not take the account.
+    refused: bool,
+}
+
+impl Loss {
+    fn of(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { reason: format!("{:#}", anyhow::Error::new(error)), refused: false }
+    }
 }
 
 impl Line {
-    async fn keep(mut self, stop: CancellationToken) {
-        let node = self.console.node.clone();
-        let (mut log, last) = match Log::open(&self.hub.config, &self.wire.name, &node) {
-            Ok(opened) => opened,
-            Err(error) => {
-                let name = &self.wire.name;
-                daemon::event!(event::CONSOLE_LOST, node = node, "the log of {name} cannot be opened: {error}");
-                return;
-            }
-        };
-        let mut gap = last.map(|it| format!("logging starts again; nothing was logged since {}", text(it)));
+    pub(crate) fn new(
+        config: &Config,
+        console: Arc<Console>,
+        bmcs: Bmcs,
+        name: &str,
+        endpoint: Endpoint,
+        account: watch::Receiver<i64>,
+    ) -> Self {
+        let log = Log::new(config, name, &console.node);
+        let since = log.last_written();
+        Self {
+            console,
+            bmcs,
+            name: name.to_owned(),
+            endpoint,
+            account,
+            take_over: config.take_over,
+            log,
+            scribe: Scribe::default(),
+            watch: Watch::default(),
+            since,
+            reasons: Vec::new(),
+            unwritten: 0,
+            text: String::new(),
+        }
+    }
+
+    /// Logs until the stop, through every loss of the line.
+    pub(crate) async fn keep(mut self, stop: CancellationToken) {
         let mut wait = WAIT_FIRST;
-        while !stop.is_cancelled() {
-            let started = tokio::time::Instant::now();
-            let lost = tokio::select! {
+        loop {
+            let opened = tokio::select! {
                 () = stop.cancelled() => break,
-                lost = self.log_line(&mut log, &mut gap) => lost,
+                opened = self.open() => opened,
             };
-            let reason = lost.map_or_else(|it| it, |it| it.to_string());
-            if self.console_lost(&reason) {
-                daemon::event!(event::CONSOLE_LOST, node = node, "the console of {node} was lost: {reason}");
-                self.mark(&mut log, &format!("console lost: {reason}"));
-                gap = Some(format!("console open again after a gap since {}", text(OffsetDateTime::now_utc())));
-            }
-            if started.elapsed() > GOOD {
-                wait = WAIT_FIRST;
-            }
+            let loss = match opened {
+                Ok((session, sol)) => {
+                    let since = Instant::now();
+                    let Some(loss) = self.log_until_lost(session, sol, &stop).await else { break };
+                    if since.elapsed() > GOOD {
+                        wait = WAIT_FIRST;
+                    }
+                    loss
+                }
+                Err(loss) => loss,
+            };
+            let (least, most) =
+                if loss.refused { (REFUSED_FIRST, REFUSED_MAX) } else { (WAIT_FIRST, WAIT_MAX) };
+            wait = wait.clamp(least, most);
+            self.note_lost(&loss.reason);
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(jitter(wait)) => {}
+                () = tokio::time::sleep(jitter(wait)) => wait *= 2,
+                Ok(()) = self.account.changed() => wait = WAIT_FIRST,
             }
-            wait = (wait * 2).min(WAIT_MAX);
         }
-        self.mark(&mut log, "logging stops: the service stops, or the console changed");
+        self.mark("logging stops: the service stops, or the node changed in the inventory");
+        self.console.disconnect("the line is closed");
     }
 
-    /// Notes trouble; true if it is new.
-    fn console_lost(&self, reason: &str) -> bool {
-        let known = self.hub.list().into_iter().find(|it| it.node == self.console.node);
-        self.console.disconnect(reason);
-        known.is_none_or(|it| it.connected || it.trouble.as_deref() != Some(reason))
-    }
-
-    fn mark(&mut self, log: &mut Log, message: &str) {
-        let text = self.scribe.mark(message, OffsetDateTime::now_utc());
-        if let Err(error) = log.append(&text) {
-            tracing::warn!(%error, "the log of {} cannot be written", self.wire.name);
+    async fn open(&mut self) -> Result<(Session, Sol), Loss> {
+        self.endpoint.credential_version = *self.account.borrow_and_update();
+        let session = self.bmcs.open(&self.endpoint).await.map_err(|error| {
+            let refused = error.is_refusal();
+            Loss { refused, ..Loss::of(error) }
+        })?;
+        let options = SolOptions { take_over: self.take_over, ..SolOptions::default() };
+        match session.activate_sol(options).await {
+            Ok(sol) => Ok((session, sol)),
+            Err(error) => {
+                close(&session).await;
+                let Loss { reason, refused } = Loss::of(error);
+                Err(Loss { reason: format!("BMC {}: {reason}", self.endpoint.id), refused })
+            }
         }
     }
 
-    /// Opens the line and logs until it is lost; tells why.
-    async fn log_line(&mut self, log: &mut Log, gap: &mut Option<String>) -> Result<io::Error, String> {
-        let node = self.console.node.clone();
-        let session = self.bmcs.open(&self.wire.endpoint).await.map_err(|it| it.to_string())?;
-        let options = SolOptions { take_over: self.hub.config.take_over, ..SolOptions::default() };
-        let mut sol = session.activate_sol(options).await.map_err(|it| it.to_string())?;
+    /// Logs what comes; none: it was stopped.
+    async fn log_until_lost(
+        &mut self,
+        session: Session,
+        mut sol: Sol,
+        stop: &CancellationToken,
+    ) -> Option<Loss> {
         self.console.connect(sol.writer());
-        daemon::event!(event::CONSOLE_OPEN, node = node, "the console of {node} is logged");
-        let opened = gap.take().unwrap_or_else(|| "console open".to_owned());
-        self.mark(log, &opened);
-        loop {
-            let data = match sol.recv().await.map_err(|it| it.to_string())? {
-                SolEvent::Data(data) => data,
-                SolEvent::Break => {
-                    self.mark(log, "serial break");
-                    continue;
-                }
-                SolEvent::Overflow => {
-                    self.mark(log, "the BMC lost characters here");
-                    continue;
-                }
-                SolEvent::Deactivated(why) => return Err(format!("the BMC ended it ({why:?})")),
+        self.note_open();
+        let lost = loop {
+            let event = tokio::select! {
+                biased;
+                event = sol.recv() => event,
+                () = stop.cancelled() => break None,
             };
-            let watch = &mut self.watch;
-            let mut stage = None;
-            let text = self.scribe.write(&data, OffsetDateTime::now_utc(), |line| {
-                stage = watch.look(line).or(stage);
-            });
-            if let Err(error) = log.append(&text) {
-                return Ok(error);
+            if let Some(loss) = self.take(event) {
+                break Some(loss);
             }
-            self.console.publish(&data);
-            if let Some(stage) = stage {
-                let detail = format!("seen on the console of {}", self.wire.name);
-                BootEvent::new(Service::Console, stage, detail).node(Some(&node)).send();
+        };
+        let (id, address) = (self.endpoint.id.clone(), session.address());
+        // What has come was confirmed to the BMC, so nobody else has it.
+        while lost.is_none()
+            && let Some(Ok(event)) = tokio::task::unconstrained(sol.recv()).now_or_never()
+            && self.take(Ok(event)).is_none()
+        {}
+        // Given back, so that the next to ask has the line at once: we ourselves after a restart, most likely.
+        match tokio::time::timeout(GIVE_BACK_MAX, sol.deactivate()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "{id} at {address} did not take its line back"),
+            Err(_) => tracing::debug!("{id} at {address} did not take its line back in time"),
+        }
+        close(&session).await;
+        lost
+    }
+
+    /// Takes what came from the line; gives the reason if it was the last.
+    fn take(&mut self, event: Result<SolEvent, ipmi::Error>) -> Option<Loss> {
+        let reason = match event {
+            Ok(SolEvent::Data(data)) => {
+                self.write(&data);
+                self.console.publish(data);
+                return None;
+            }
+            Ok(SolEvent::Break) => {
+                self.mark("serial break");
+                return None;
+            }
+            Ok(SolEvent::Overflow) => {
+                self.mark("the BMC lost characters here");
+                return None;
+            }
+            Ok(SolEvent::Deactivated(Deactivation::Notice)) => {
+                "it ended the line: another took it, or it restarts".to_owned()
+            }
+            Ok(SolEvent::Deactivated(Deactivation::TakenOver)) => "another session took the line".to_owned(),
+            Ok(SolEvent::Deactivated(Deactivation::Inactive)) => {
+                "it ended the line without notice".to_owned()
+            }
+            Err(error) => Loss::of(error).reason,
+        };
+        Some(Loss { reason: format!("BMC {}: {reason}", self.endpoint.id), refused: false })
+    }
+
+    fn write(&mut self, data: &[u8]) {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        let mut stage = None;
+        let watch = &mut self.watch;
+        let look = |line: &str| stage = watch.look(line).or(stage);
+        self.scribe.write(data, OffsetDateTime::now_utc(), &mut text, look);
+        self.append(&text);
+        self.text = text;
+        if let Some(stage) = stage {
+            let detail = format!("seen on the console of {}", self.name);
+            BootEvent::new(Service::Console, stage, detail).node(Some(&self.console.node)).send();
+        }
+    }
+
+    fn note_open(&mut self) {
+        self.reasons.clear();
+        let (node, name) = (self.console.node.clone(), &self.name);
+        daemon::event!(event::CONSOLE_OPEN, node = node, "the console of {name} is logged");
+        match self.since.take() {
+            None => self.tell("console open"),
+            Some(since) => self.tell(&format!("console open; nothing was logged since {}", text(since))),
+        }
+    }
+
+    /// Notes why there is no line: each reason once in the journal, the first one in the log.
+    fn note_lost(&mut self, reason: &str) {
+        self.console.disconnect(reason);
+        if self.reasons.len() < REASONS_MAX && !self.reasons.iter().any(|it| it == reason) {
+            let (node, name) = (self.console.node.clone(), &self.name);
+            daemon::event!(event::CONSOLE_LOST, node = node, "the console of {name} is not logged: {reason}");
+            if self.reasons.is_empty() {
+                self.tell(&format!("console lost: {reason}"));
+            }
+            self.reasons.push(reason.to_owned());
+        }
+        self.since.get_or_insert_with(OffsetDateTime::now_utc);
+    }
+
+    /// Says something to the log and to the readers.
+    fn tell(&mut self, message: &str) {
+        self.mark(message);
+        self.console.publish(format!("\r\n{MARK} {message}\r\n").into_bytes());
+    }
+
+    /// Says something to the log.
+    fn mark(&mut self, message: &str) {
+        let text = self.scribe.mark(message, OffsetDateTime::now_utc());
+        self.append(&text);
+    }
+
+    /// Appends to the log; a log that cannot be written keeps nobody from reading the console.
+    fn append(&mut self, text: &str) {
+        let mut written = Ok(());
+        if self.unwritten > 0 {
+            let note = format!("{} bytes could not be written to this log", self.unwritten);
+            written = self.log.append(&format!("\n{}", mark_line(&note, OffsetDateTime::now_utc())));
+            self.unwritten = if written.is_ok() { 0 } else { self.unwritten };
+        }
+        match written.and_then(|()| self.log.append(text)) {
+            Ok(()) => {}
+            Err(error) => {
+                if self.unwritten == 0 {
+                    let (node, name) = (&self.console.node, &self.name);
+                    daemon::event!(
+                        event::CONSOLE_LOST,
+                        node = node,
+                        "the log of {name} cannot be written: {error}"
+                    );
+                }
+                self.unwritten += text.len();
             }
         }
+    }
+}
+
+async fn close(session: &Session) {
+    if let Err(error) = session.close().await {
+        tracing::debug!(%error, "{} did not confirm the end of the session", session.address());
     }
 }
 

@@ -1,7 +1,5 @@
 //! What is made of the bytes of a console: sanitised lines with time stamps, and the stages seen in them. Pure.
 
-use std::fmt::Write;
-
 use domain::BootStage;
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -16,94 +14,99 @@ pub(crate) const MARK: &str = "<Pilothouse>";
 pub(crate) struct Scribe {
     /// The line that has not ended yet, as it is in the log.
     open: String,
-    /// What of it is not in the log yet.
-    pending: String,
+    /// How much of it is in the log already.
+    logged: usize,
     return_seen: bool,
+    /// The time stamp of this second: lines come in hundreds a second.
+    stamp: Option<(i64, String)>,
 }
 
 /// Finds stages in lines: a log-in prompt, a panic.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     login_seen: bool,
+    panic_seen: bool,
 }
 
 impl Scribe {
-    /// The text to append for these bytes, at this time.
-    pub(crate) fn write(&mut self, bytes: &[u8], now: OffsetDateTime, mut line: impl FnMut(&str)) -> String {
-        let mut text = String::with_capacity(bytes.len() + 32);
+    /// Adds the text to append for these bytes, at this time; `line` sees each line, and what there is of one
+    /// that has not ended.
+    pub(crate) fn write(
+        &mut self,
+        bytes: &[u8],
+        now: OffsetDateTime,
+        text: &mut String,
+        mut line: impl FnMut(&str),
+    ) {
         for &byte in bytes {
             match byte {
-                b'\n' => self.end_line(&mut text, now, &mut line),
+                b'\n' => self.end_line(text, now, &mut line),
                 // A carriage return ends nothing by itself: `\r\n` is one end, `\r\r\n` too.
                 b'\r' => self.return_seen = true,
                 0 => {}
                 _ => {
                     if std::mem::take(&mut self.return_seen) && !self.open.is_empty() {
-                        self.end_line(&mut text, now, &mut line);
+                        self.end_line(text, now, &mut line);
                     }
                     self.put(byte);
                     if self.open.len() >= LINE_MAX {
-                        self.end_line(&mut text, now, &mut line);
+                        self.end_line(text, now, &mut line);
                     }
                 }
             }
         }
-        if !self.pending.is_empty() {
+        if self.logged < self.open.len() {
             // A prompt has no end of line; it belongs into the log all the same.
-            self.flush(&mut text, now);
+            self.flush(text, now);
             line(&self.open);
         }
-        text
     }
 
     /// A line of our own, on a line by itself.
     pub(crate) fn mark(&mut self, message: &str, now: OffsetDateTime) -> String {
-        let mut text = String::new();
-        if !self.open.is_empty() {
-            text.push('\n');
-        }
+        let end = if self.open.is_empty() { "" } else { "\n" };
         self.open.clear();
-        self.pending.clear();
+        self.logged = 0;
         self.return_seen = false;
-        let sentence = message.replace(['\r', '\n'], " ");
-        if writeln!(text, "{}{MARK} {sentence}", stamp(now)).is_err() {
-            text.clear();
-        }
-        text
+        format!("{end}{}", mark_line(message, now))
     }
 
     fn put(&mut self, byte: u8) {
-        let shown = match byte {
-            b'\t' | b' '..=b'~' => {
-                self.open.push(char::from(byte));
-                self.pending.push(char::from(byte));
-                return;
-            }
-            0..=31 => format!("^{}", char::from(byte + 64)),
-            127 => "^?".to_owned(),
-            _ => "~".to_owned(),
-        };
-        self.open.push_str(&shown);
-        self.pending.push_str(&shown);
+        match byte {
+            b'\t' | b' '..=b'~' => self.open.push(char::from(byte)),
+            0..=31 => self.open.extend(['^', char::from(byte + 64)]),
+            127 => self.open.push_str("^?"),
+            _ => self.open.push('~'),
+        }
     }
 
     fn flush(&mut self, text: &mut String, now: OffsetDateTime) {
-        if self.open.len() == self.pending.len() {
-            text.push_str(&stamp(now));
+        if self.logged == 0 {
+            let second = now.unix_timestamp();
+            match &self.stamp {
+                Some((of, known)) if *of == second => text.push_str(known),
+                _ => text.push_str(&self.stamp.insert((second, stamp(now))).1),
+            }
         }
-        text.push_str(&self.pending);
-        self.pending.clear();
+        text.push_str(self.open.get(self.logged..).unwrap_or_default());
+        self.logged = self.open.len();
     }
 
     fn end_line(&mut self, text: &mut String, now: OffsetDateTime, line: &mut impl FnMut(&str)) {
-        if self.open.is_empty() || !self.pending.is_empty() {
+        if self.open.is_empty() || self.logged < self.open.len() {
             self.flush(text, now);
         }
         line(&self.open);
         text.push('\n');
         self.open.clear();
+        self.logged = 0;
         self.return_seen = false;
     }
+}
+
+/// A line that this service writes itself.
+pub(crate) fn mark_line(message: &str, now: OffsetDateTime) -> String {
+    format!("{}{MARK} {}\n", stamp(now), message.replace(['\r', '\n'], " "))
 }
 
 /// `2026-11-22 13:05:47 `, in UTC, as conman writes it in the zone of its daemon.
@@ -113,22 +116,26 @@ fn stamp(now: OffsetDateTime) -> String {
 }
 
 impl Watch {
-    /// The stage that this line shows, once a boot.
+    /// The stage that this line shows, once a boot. A line is seen again while it grows.
     pub(crate) fn look(&mut self, line: &str) -> Option<BootStage> {
-        const STARTS: [&str; 5] = ["iPXE", "Linux version", "BdsDxe", "SeaBIOS", "Welcome to"];
         if line.contains("Kernel panic - not syncing") {
-            return Some(BootStage::Panic);
+            // Its end repeats the words: `---[ end Kernel panic - not syncing: … ]---`.
+            return (!std::mem::replace(&mut self.panic_seen, true)).then_some(BootStage::Panic);
         }
-        if STARTS.iter().any(|it| line.contains(it)) {
-            self.login_seen = false;
+        if is_start(line) {
+            *self = Self::default();
             return None;
         }
-        let prompt = line.trim_end().ends_with("login:") && line.len() < 200;
-        if prompt && !std::mem::replace(&mut self.login_seen, true) {
-            return Some(BootStage::Login);
-        }
-        None
+        let prompt = line.len() < 200 && line.trim_end().ends_with("login:") && !line.starts_with("Last ");
+        (prompt && !std::mem::replace(&mut self.login_seen, true)).then_some(BootStage::Login)
     }
+}
+
+/// What only a machine that starts writes: firmware, boot loader, kernel, systemd. Systemd's greeting ends with
+/// an exclamation mark, unlike that of a distribution to whoever logs in.
+fn is_start(line: &str) -> bool {
+    const WORDS: [&str; 4] = ["iPXE", "Linux version", "BdsDxe", "SeaBIOS"];
+    WORDS.iter().any(|it| line.contains(it)) || (line.starts_with("Welcome to ") && line.ends_with('!'))
 }
 
 #[cfg(test)]
@@ -136,12 +143,14 @@ mod tests {
     use domain::BootStage;
     use time::macros::datetime;
 
-    use super::{Scribe, Watch};
+    use super::{LINE_MAX, Scribe, Watch};
 
     const NOW: time::OffsetDateTime = datetime!(2026-11-22 13:05:47 UTC);
 
     fn write(scribe: &mut Scribe, bytes: &[u8]) -> String {
-        scribe.write(bytes, NOW, |_| ())
+        let mut text = String::new();
+        scribe.write(bytes, NOW, &mut text, |_| ());
+        text
     }
 
     #[test]
@@ -176,6 +185,34 @@ mod tests {
         assert_eq!(watch.look("nid001 login: "), None);
         assert_eq!(watch.look("[    0.0] Linux version 6.12"), None);
         assert_eq!(watch.look("nid001 login:"), Some(BootStage::Login));
+    }
+
+    #[test]
+    fn a_greeting_after_the_log_in_is_no_new_boot() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.look("Welcome to Debian GNU/Linux 13 (trixie)!"), None);
+        assert_eq!(watch.look("nid001 login: "), Some(BootStage::Login));
+        assert_eq!(watch.look("Last failed login:"), None);
+        assert_eq!(watch.look("Welcome to Ubuntu 24.04 LTS (GNU/Linux 6.8 x86_64)"), None);
+        assert_eq!(watch.look("nid001 login: "), None);
+    }
+
+    #[test]
+    fn a_panic_counts_once_however_its_line_came() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.look("[ 1.0] Kernel panic - not syncing: V"), Some(BootStage::Panic));
+        assert_eq!(watch.look("[ 1.0] Kernel panic - not syncing: VFS: Unable to mount root fs"), None);
+        assert_eq!(watch.look("---[ end Kernel panic - not syncing: VFS ]---"), None);
+        assert_eq!(watch.look("SeaBIOS (version 1.16)"), None);
         assert_eq!(watch.look("Kernel panic - not syncing: VFS"), Some(BootStage::Panic));
+    }
+
+    #[test]
+    fn a_babbling_node_fills_no_memory() {
+        let mut scribe = Scribe::default();
+        for _ in 0..100 {
+            write(&mut scribe, &[b'x'; 1000]);
+        }
+        assert!(scribe.open.capacity() < 3 * LINE_MAX);
     }
 }

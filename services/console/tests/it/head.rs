@@ -1,0 +1,250 @@
+//! A head with console in this process, beside an inventory that answers for accounts and tells of changes.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::get;
+use console::client::ConsoleStatus;
+use daemon::{Address, Context, Paths};
+use domain::{Document, Service};
+use serde_json::{Value, json};
+use tokio::net::UnixListener;
+use tokio::sync::broadcast;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use web::Client;
+
+use super::simulator::{PASSWORD, Simulator, USER};
+
+/// Far longer than anything here takes: only a hang meets it.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How much the simulator's buffer holds at least; what comes on top it drops, as a serial port does.
+const GROUP_BYTES: usize = 500;
+
+/// The inventory's side.
+struct Inventory {
+    accounts: Mutex<HashMap<String, String>>,
+    asked: Mutex<HashMap<String, usize>>,
+    seq: AtomicI64,
+    feed: broadcast::Sender<String>,
+}
+
+/// A folder, an inventory, and a service that may be started again; all goes when dropped.
+pub(crate) struct Head {
+    pub(crate) socket: PathBuf,
+    folder: tempfile::TempDir,
+    inventory: Arc<Inventory>,
+    running: Option<(CancellationToken, JoinHandle<anyhow::Result<()>>)>,
+    _serving: JoinSet<()>,
+}
+
+/// The rows of node N of chassis 0 and of its BMC `x0c0sNb0`.
+pub(crate) fn node(number: u16, bmc: &Simulator) -> Vec<Value> {
+    vec![component(number, None), endpoint(number, bmc.port, 1)]
+}
+
+pub(crate) fn component(number: u16, name: Option<&str>) -> Value {
+    let id = format!("x0c0s{number}b0n0");
+    json!({"kind": "component", "id": id, "row": {"id": id, "nid": number, "name": name}})
+}
+
+pub(crate) fn endpoint(number: u16, port: u16, credential_version: u32) -> Value {
+    let id = format!("x0c0s{number}b0");
+    let row = json!({"id": id, "address": "127.0.0.1", "port": port, "nodes": [format!("{id}n0")],
+        "credential_version": credential_version});
+    json!({"kind": "endpoint", "id": id, "row": row})
+}
+
+impl Head {
+    /// Starts on a last good copy with these rows; `table` is added to `[console]`.
+    pub(crate) async fn start(rows: Vec<Value>, table: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["run", "state"] {
+            std::fs::create_dir_all(at(name)).unwrap();
+        }
+        let header = json!({"epoch": uuid::Uuid::new_v4(), "seq": 1, "schema": 1});
+        let lines = std::iter::once(header).chain(rows).map(|it| format!("{it}\n"));
+        std::fs::write(at("state/inventory.ndjson"), lines.collect::<String>()).unwrap();
+        let (feed, _) = broadcast::channel(16);
+        let (accounts, asked, seq) = (Mutex::default(), Mutex::default(), AtomicI64::new(1));
+        let inventory = Arc::new(Inventory { accounts, asked, seq, feed });
+        let router = routes(Arc::clone(&inventory));
+        let listener = UnixListener::bind(at("run/inventory.sock")).unwrap();
+        let mut serving = JoinSet::new();
+        serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let socket = at("run/console.sock");
+        let mut head = Self { socket, folder, inventory, running: None, _serving: serving };
+        for number in 0..10 {
+            head.set_account(number, PASSWORD);
+        }
+        head.start_again(table).await;
+        head
+    }
+
+    /// One node with this BMC, and its console is open.
+    pub(crate) async fn with_node(bmc: &Simulator) -> Self {
+        let head = Self::start(node(1, bmc), "").await;
+        head.until_logged("console open", 1).await;
+        head
+    }
+
+    pub(crate) async fn start_again(&mut self, table: &str) {
+        let at = |name: &str| self.folder.path().join(name);
+        let document = format!(
+            "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"cluster.test\"\n\
+             [console]\ndead_after_s = 3\nlog_dir = {:?}\n{table}",
+            at("log")
+        );
+        let document = Document::parse(&document).unwrap();
+        console::check(&document).unwrap();
+        let paths = Paths { config: at("none"), run: at("run"), state: at("state"), credentials: None };
+        let stop = CancellationToken::new();
+        let listen = vec![("http".to_owned(), Address::Unix(self.socket.clone()))];
+        let context = Context::new(Service::Console, paths, document, listen, stop.clone()).unwrap();
+        self.running = Some((stop, tokio::spawn(console::serve(context))));
+        let client = Client::unix(&self.socket);
+        until(async || client.get::<Value>("/readyz").await.unwrap()["inventory"] == "live").await;
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        let (stop, served) = self.running.take().unwrap();
+        stop.cancel();
+        limited(served).await.unwrap().unwrap();
+    }
+
+    /// It dies without a chance to say so.
+    pub(crate) async fn kill(&mut self) {
+        let (_, served) = self.running.take().unwrap();
+        served.abort();
+        assert!(served.await.unwrap_err().is_cancelled());
+    }
+
+    pub(crate) fn set_account(&self, number: u16, password: &str) {
+        self.inventory.accounts.lock().unwrap().insert(format!("x0c0s{number}b0"), password.to_owned());
+    }
+
+    /// How often the account of this node's BMC was asked for.
+    pub(crate) fn asked(&self, number: u16) -> usize {
+        self.inventory.asked.lock().unwrap().get(&format!("x0c0s{number}b0")).copied().unwrap_or(0)
+    }
+
+    /// Tells of a change as the inventory's feed does.
+    pub(crate) fn tell(&self, mut row: Value) {
+        let seq = self.inventory.seq.fetch_add(1, SeqCst) + 1;
+        row["seq"] = json!(seq);
+        self.inventory.feed.send(format!("{row}\n{{\"seq\":{seq}}}\n")).unwrap();
+    }
+
+    /// The first console of the list.
+    pub(crate) async fn status(&self) -> Option<ConsoleStatus> {
+        let listed = console::client::list(&Client::unix(&self.socket)).await.unwrap();
+        listed.into_iter().next()
+    }
+
+    /// Waits until the one console is lost for a reason with these words.
+    pub(crate) async fn until_lost(&self, words: &str) {
+        until(async || {
+            let status = self.status().await.unwrap();
+            !status.connected && status.trouble.is_some_and(|it| it.contains(words))
+        })
+        .await;
+    }
+
+    pub(crate) fn log_path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("log").join(format!("console.{name}"))
+    }
+
+    pub(crate) fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.log_path(name)).unwrap_or_default()
+    }
+
+    /// Waits until nid001's log has these words so many times.
+    pub(crate) async fn until_logged(&self, words: &str, times: usize) {
+        let seen = until(async || self.log("nid001").matches(words).count() >= times);
+        if tokio::time::timeout(LIMIT / 2, seen).await.is_err() {
+            panic!("{words:?} is not there {times} times:\n{}", self.log("nid001"));
+        }
+    }
+
+    /// The node counts these numbers in lines of at least this length, no faster than they are logged.
+    pub(crate) async fn count(&self, bmc: &mut Simulator, numbers: std::ops::Range<u32>, length: usize) {
+        let lines: Vec<String> =
+            numbers.map(|it| format!("{:length$}\r\n", format!("count {it}."))).collect();
+        for group in lines.chunks(GROUP_BYTES / lines[0].len()) {
+            bmc.write(&group.concat()).await;
+            let last = group.last().unwrap().trim_end();
+            // The log may have been put aside behind it.
+            until(async || self.log("nid001").contains(last) || self.log("nid001.1").contains(last)).await;
+        }
+    }
+}
+
+/// The numbers of a log, which must each be on a line with a time stamp.
+pub(crate) fn numbers(log: &str) -> Vec<u32> {
+    let lines = log.lines().filter(|it| it.contains("count "));
+    let number = |line: &str| {
+        let (stamp, rest) = line.split_at(20);
+        let digits = stamp.chars().map(|it| if it.is_ascii_digit() { '0' } else { it }).collect::<String>();
+        assert_eq!(digits, "0000-00-00 00:00:00 ", "{line}");
+        let number = rest.trim_end().strip_prefix("count ").and_then(|it| it.strip_suffix('.'));
+        number.unwrap_or_else(|| panic!("{line}")).parse().unwrap()
+    };
+    lines.map(number).collect()
+}
+
+/// The lines of a log that the service wrote itself, without stamps.
+pub(crate) fn marks(log: &str) -> Vec<String> {
+    let marks = log.lines().filter_map(|it| it.split_once(" <Pilothouse> "));
+    marks.map(|(_, mark)| mark.to_owned()).collect()
+}
+
+/// Ends a test that hangs.
+pub(crate) async fn limited<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, work).await.expect("the test hangs")
+}
+
+/// Looks again and again until something is so.
+pub(crate) async fn until(is_so: impl AsyncFn() -> bool) {
+    let mut look = tokio::time::interval(Duration::from_millis(5));
+    limited(async {
+        while !is_so().await {
+            look.tick().await;
+        }
+    })
+    .await;
+}
+
+fn routes(inventory: Arc<Inventory>) -> Router {
+    let show = async |State(inventory): State<Arc<Inventory>>, Path(bmc): Path<String>| {
+        *inventory.asked.lock().unwrap().entry(bmc.clone()).or_default() += 1;
+        match inventory.accounts.lock().unwrap().get(&bmc) {
+            Some(password) => Ok(axum::Json(json!({"user": USER, "password": password}))),
+            None => Err(StatusCode::NOT_FOUND),
+        }
+    };
+    let changes = async |State(inventory): State<Arc<Inventory>>| {
+        let first = format!("{{\"seq\":{}}}\n", inventory.seq.load(SeqCst));
+        let lines = (Some(first), inventory.feed.subscribe());
+        let lines = futures_util::stream::unfold(lines, async |(first, mut lines)| {
+            let line = match first {
+                Some(line) => line,
+                None => lines.recv().await.ok()?,
+            };
+            Some((Ok::<_, Infallible>(line), (None, lines)))
+        });
+        Body::from_stream(lines)
+    };
+    Router::new()
+        .route("/pilothouse/v1/bmcs/{bmc}/credential", get(show))
+        .route("/changes", get(changes))
+        .with_state(inventory)
+}
