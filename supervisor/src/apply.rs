@@ -143,6 +143,14 @@ impl Applier {
     pub(crate) async fn resume(&self) {
         let Some(generation) = self.generations.pending() else { return };
         let _one = self.busy.lock().await;
+        if !self.is_set_up() && !self.secrets_path(generation).exists() {
+            // The machine was cut off in its set-up: without the secrets it would end up without BMC account.
+            log::warn!("the set-up was cut off before its end; the questions come back");
+            if let Err(error) = self.generations.forget_pending() {
+                log::error!("{error:#}");
+            }
+            return;
+        }
         log::info!(
             "generation {generation} was being applied when the supervisor ended; it is taken up again"
         );
@@ -226,7 +234,7 @@ impl Applier {
         file.and_then(|mut it| it.write_all(text.as_bytes())).context("keep the secrets for render")
     }
 
-    /// After a restart of the machine they are gone, and with them the questions come back.
+    /// After a restart of the machine they are gone.
     fn read_secrets(&self, generation: u64) -> anyhow::Result<Secrets> {
         match std::fs::read(self.secrets_path(generation)) {
             Ok(bytes) => {

@@ -105,6 +105,8 @@ async fn a_half_applied_document_is_taken_up_again() {
     std::fs::create_dir(config.join("1")).unwrap();
     std::fs::write(config.join("1/pilothouse.toml"), DOCUMENT).unwrap();
     std::fs::write(config.join("pending"), "1\n").unwrap();
+    let secrets = r#"{"bmc":null,"password_hashes":{}}"#;
+    std::fs::write(lab.folder.path().join("run/secrets-1.json"), secrets).unwrap();
     let _supervisor = lab.supervisor("/bin/true").await;
     let object = lab.object("", CONFIG).await;
     let done = async {
@@ -114,6 +116,19 @@ async fn a_half_applied_document_is_taken_up_again() {
     };
     tokio::time::timeout(LIMIT, done).await.unwrap();
     assert_eq!(object.get_property::<u64>("Generation").await.unwrap(), 1);
+}
+
+/// The secrets were in memory alone: without them the questions come back rather than a head without BMC account.
+#[tokio::test]
+async fn a_set_up_that_was_cut_off_by_a_restart_of_the_machine_begins_anew() {
+    let lab = Lab::new().await;
+    let config = lab.folder.path().join("config");
+    std::fs::create_dir(config.join("1")).unwrap();
+    std::fs::write(config.join("1/pilothouse.toml"), DOCUMENT).unwrap();
+    std::fs::write(config.join("pending"), "1\n").unwrap();
+    let _supervisor = lab.supervisor("/bin/true").await;
+    assert_eq!(apply(&lab, DOCUMENT).await.unwrap(), 2, "another answer is taken");
+    assert!(!lab.calls().iter().any(|it| it.contains("render@1")), "{:?}", lab.calls());
 }
 
 #[tokio::test]

@@ -46,6 +46,24 @@ async fn who_may_not_changes_nothing() {
     assert!(lab.calls().iter().all(|it| it.starts_with("polkit")), "{:?}", lab.calls());
 }
 
+/// More signals at once than a stream holds: a boot of the head sends several hundred.
+#[tokio::test]
+async fn a_flood_of_changes_stops_nothing() {
+    let lab = Lab::new().await;
+    let _supervisor = lab.supervisor("/bin/true").await;
+    for round in 0..100 {
+        for service in domain::Service::ALL {
+            set_state(&lab.systemd, &service.unit(), "activating", "start", round).await;
+        }
+    }
+    for service in domain::Service::ALL {
+        set_state(&lab.systemd, &service.unit(), "active", "running", 100).await;
+    }
+    for service in domain::Service::ALL {
+        lab.wait_for(&service.name().replace('-', "_"), "Health", "ok").await;
+    }
+}
+
 #[tokio::test]
 async fn a_failure_is_seen_and_so_is_its_end() {
     let lab = Lab::new().await;
