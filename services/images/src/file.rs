@@ -1,7 +1,6 @@
 //! Files as answers: opened below a root, with validators and ranges, streamed and counted.
 
 use std::io::{self, SeekFrom};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::pin::Pin;
@@ -11,8 +10,9 @@ use std::time::Instant;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use futures_util::Stream;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::fs::File;
@@ -49,7 +49,8 @@ pub(crate) struct Transfer {
 /// Told once when a transfer has ended.
 pub(crate) type Ended = Box<dyn FnOnce(Transfer) + Send>;
 
-/// Opens a regular file below the root. Links may lead about inside of it, never out (openat2(2), RESOLVE_BENEATH).
+/// Opens a regular file below the root. Links may lead about inside of it, never out. (openat2(2) would do in one call,
+/// but systemd's RestrictSUIDSGID= filters it away, so that this walks where it must.)
 ///
 /// # Errors
 ///
@@ -57,16 +58,17 @@ pub(crate) type Ended = Box<dyn FnOnce(Transfer) + Send>;
 pub(crate) fn open(root: &Path, path: &str) -> io::Result<Opened> {
     let missing = || io::Error::from(io::ErrorKind::NotFound);
     let relative = segments(path).ok_or_else(missing)?.join("/");
-    let folder = std::fs::File::open(root)?;
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let how = OpenHow::new()
-        .flags(flags)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let opened: OwnedFd = openat2(&folder, relative.as_str(), how).map_err(|error| match error {
-        nix::Error::EXDEV | nix::Error::ELOOP | nix::Error::ENOTDIR | nix::Error::ENAMETOOLONG => missing(),
-        other => other.into(),
+    let folder = Dir::open_ambient_dir(root, ambient_authority())?;
+    // A pipe would keep who opens it waiting.
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    let opened = folder.open_with(relative, &options).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => missing(), // It leads out.
+        io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => missing(),
+        _ if error.raw_os_error() == Some(libc::ELOOP) => missing(),
+        _ => error,
     })?;
-    let file = std::fs::File::from(opened);
+    let file = opened.into_std();
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(missing());
