@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::console::Console;
 use crate::head::Events;
+use crate::keyboard::Keyboard;
 use crate::net::{self, Net};
 use crate::process::Process;
 use crate::program::{find, top};
@@ -20,9 +21,9 @@ use crate::{bmc, program};
 /// The administrator of the demo.
 pub const ADMIN: &str = "demo";
 /// The head's NIC.
-const MAC: &str = "52:54:00:10:00:fe";
+pub const MAC: &str = "52:54:00:10:00:fe";
 /// The head's address.
-const ADDRESS: &str = "172.16.0.254";
+pub const ADDRESS: &str = "172.16.0.254";
 /// Where the image is.
 const IMAGE: &str = "target/image/head/pilothouse.raw";
 /// How long a first boot may take: `initdb` under TCG on two busy cores.
@@ -119,6 +120,15 @@ impl Appliance {
     #[must_use]
     pub fn console(&self) -> Console {
         self.vm.console()
+    }
+
+    /// A place at its serial line.
+    ///
+    /// # Errors
+    ///
+    /// If it is off.
+    pub async fn keyboard(&self) -> anyhow::Result<Keyboard> {
+        self.vm.keyboard().await
     }
 
     /// Boot events, from its journal; there are none before [`wait`](Self::wait).

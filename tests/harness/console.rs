@@ -43,12 +43,29 @@ impl Console {
     ///
     /// When the time is over or the machine has given up, with its last lines.
     pub async fn wait_for(&self, pattern: &str, limit: Duration) -> anyhow::Result<(String, Duration)> {
+        let begun = Instant::now();
+        let (found, _) = self.wait_after(0, pattern, limit).await?;
+        Ok((found, begun.elapsed()))
+    }
+
+    /// Waits for a pattern behind the first `read` bytes of the [`text`](Self::text); what it matched, and where in the
+    /// text that ends.
+    ///
+    /// # Errors
+    ///
+    /// When the time is over or the machine has given up, with its last lines.
+    pub async fn wait_after(
+        &self,
+        read: usize,
+        pattern: &str,
+        limit: Duration,
+    ) -> anyhow::Result<(String, usize)> {
         let (wanted, over) = (Regex::new(pattern)?, Regex::new(LAST_WORDS)?);
         let begun = Instant::now();
         loop {
             let text = self.text();
-            if let Some(found) = wanted.find(&text) {
-                return Ok((found.as_str().to_owned(), begun.elapsed()));
+            if let Some(found) = text.get(read..).and_then(|it| wanted.find(it)) {
+                return Ok((found.as_str().to_owned(), read + found.end()));
             }
             if over.is_match(&text) {
                 bail!("the machine gave up before {pattern:?}\n{}", self.tail(30));
@@ -92,6 +109,9 @@ mod tests {
         let console = Console::at(file.path());
         let found = console.wait_for("nid[0-9]+ login:", Duration::ZERO).await.unwrap();
         assert_eq!(found.0, "nid001 login:");
+        let (found, end) = console.wait_after(0, "nid", Duration::ZERO).await.unwrap();
+        assert_eq!((found.as_str(), end), ("nid", 3));
+        assert!(console.wait_after(end, "nid", Duration::ZERO).await.is_err());
         let error = console.wait_for("never", Duration::ZERO).await.unwrap_err();
         assert!(error.to_string().contains("nid001 login:"), "{error}");
         std::fs::write(file.path(), "Kernel panic - not syncing").unwrap();

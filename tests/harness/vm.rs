@@ -10,6 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
 use crate::console::Console;
+use crate::keyboard::Keyboard;
 use crate::process::{Process, Run};
 use crate::program::find;
 
@@ -162,6 +163,18 @@ impl Vm {
                 .args(["-drive", &format!("if=pflash,format=raw,unit=1,file={}", variables.display())]);
         }
         run.args(&self.more).spawn()
+    }
+
+    /// A place at its serial line, as long as it runs.
+    ///
+    /// # Errors
+    ///
+    /// If the machine is off, or its line leads elsewhere.
+    pub async fn keyboard(&self) -> anyhow::Result<Keyboard> {
+        match &self.serial {
+            Serial::Socket(path) => Keyboard::attach(path, self.console()).await,
+            Serial::Pty(path) => bail!("the serial line of {} is {}", self.name, path.display()),
+        }
     }
 
     /// Sends a command to QEMU's monitor; no answer is read.
