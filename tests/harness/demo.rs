@@ -22,7 +22,7 @@ use crate::vm::Firmware;
 use crate::{document, lab, settle};
 
 /// How long one stage of a boot may take; the whole root takes half a minute on two busy cores.
-const STAGE_MAX: Duration = Duration::from_secs(180);
+const STAGE_MAX: Duration = Duration::from_secs(120);
 /// How long a service may lag behind the inventory; 200 ms is promised on an idle machine.
 const FOLLOW_MAX: Duration = Duration::from_secs(5);
 /// What the demo's user-data writes, and what its console must show.
@@ -161,7 +161,13 @@ impl Demo {
         let what = format!("{stage} of {}", node.name());
         let found = self.place.events()?.wait_for(&what, STAGE_MAX, fits).await;
         found.map_err(|error| match self.bmc(node.nid) {
-            Ok(bmc) => error.context(format!("the console of {}:\n{}", node.name(), bmc.console().tail(20))),
+            Ok(bmc) => {
+                let (name, console) = (node.name(), bmc.console().tail(20));
+                error.context(format!(
+                    "the head says:\n{}\nthe console of {name}:\n{console}",
+                    self.place.complaints()
+                ))
+            }
             Err(_) => error,
         })
     }
@@ -231,6 +237,18 @@ impl Place {
             Self::Machine(head) => {
                 let words: Vec<String> = arguments.iter().map(|it| format!("'{it}'")).collect();
                 head.run(&format!("pilotctl {}", words.join(" ")), input)
+            }
+        }
+    }
+
+    /// What the head complains of, for the message of a test that fails.
+    #[must_use]
+    pub fn complaints(&self) -> String {
+        match self {
+            Self::Processes(head) => head.tails(5),
+            Self::Machine(head) => {
+                let said = head.run("sudo journalctl --priority=warning --lines=40 --no-pager", "");
+                said.unwrap_or_else(|error| format!("{error:#}"))
             }
         }
     }

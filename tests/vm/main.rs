@@ -1,3 +1,5 @@
 //! Whole machines: virtual nodes boot from the services as processes, and from the head image.
 
+mod appliance;
 mod services;
+mod setup;
