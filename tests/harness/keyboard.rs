@@ -10,6 +10,10 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::task::JoinHandle;
 
 use crate::console::Console;
+use crate::settle;
+
+/// How long a machine that was just started may take until its line is there.
+const ATTACH_MAX: Duration = Duration::from_secs(10);
 
 /// A person's place at a serial line.
 #[derive(Debug)]
@@ -28,8 +32,10 @@ impl Keyboard {
     ///
     /// If the machine is off.
     pub async fn attach(socket: &Path, console: Console) -> anyhow::Result<Self> {
-        let stream = UnixStream::connect(socket).await;
-        let stream = stream.with_context(|| format!("reach the serial line {}", socket.display()))?;
+        // QEMU listens a moment after it was started.
+        let what = format!("the serial line {} is there", socket.display());
+        let connect = async || Ok(UnixStream::connect(socket).await.ok());
+        let stream = settle::until(ATTACH_MAX, &what, connect).await?;
         let (mut from, line) = stream.into_split();
         // QEMU stops the guest's line when nobody takes what comes; the log has it all.
         let reader = tokio::spawn(async move {
