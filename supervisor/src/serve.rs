@@ -1,6 +1,7 @@
 //! The daemon: takes up with systemd, serves `org.pilothouse.Supervisor1`, follows the units.
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -51,8 +52,12 @@ pub(crate) struct Places {
 pub(crate) async fn run(places: Places) -> anyhow::Result<()> {
     let connection = Connection::system().await.context("connect to the system bus")?;
     let systemd = Systemd::connect(&connection).await?;
-    // Listened to before the states are read, so that no change falls between.
+    // Listened to before the states are read, so that no change falls between; and read from at once: a stream that
+    // nobody empties holds up the whole connection, and with it the answers that are waited for.
     let signals = Signals::listen(&connection, &systemd).await?;
+    let news = Arc::new(News::default());
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(signals.hear(Arc::clone(&news)));
     let registry = Registry::read(systemd.clone(), connection.clone()).await?;
     let files = Files {
         pilothouse: places.pilothouse,
@@ -68,9 +73,8 @@ pub(crate) async fn run(places: Places) -> anyhow::Result<()> {
 
     let mut term = signal(SignalKind::terminate()).context("watch SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
-    let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(watchdog());
-    tasks.spawn(async move { signals.follow(&registry, &systemd).await });
+    tasks.spawn(async move { look(&news, &registry, &systemd).await });
     tasks.spawn(async move {
         applier.resume().await;
         std::future::pending().await
@@ -107,6 +111,9 @@ async fn serve_objects(
     Ok(())
 }
 
+/// Signals that may wait to be heard: a boot of the head sends hundreds within a second.
+const SIGNALS_MAX: usize = 4096;
+
 /// What systemd says of its own accord.
 struct Signals {
     properties: MessageStream,
@@ -124,7 +131,7 @@ impl Signals {
             .path_namespace("/org/freedesktop/systemd1/unit")
             .build()
             .context("build a match")?;
-        let properties = MessageStream::for_match_rule(rule, connection, None).await;
+        let properties = MessageStream::for_match_rule(rule, connection, NonZero::new(SIGNALS_MAX)).await;
         let reloading = systemd.manager().receive_reloading().await.context("listen for reloads")?;
         let bus = fdo::DBusProxy::new(connection).await.context("reach the bus")?;
         let owner = bus.receive_name_owner_changed_with_args(&[(0, SYSTEMD)]).await;
@@ -135,34 +142,16 @@ impl Signals {
         })
     }
 
-    /// Reads on while states are asked for: a stream that nobody empties holds up the whole connection, and with it
-    /// the answers that are waited for.
-    async fn follow(self, registry: &Registry, systemd: &Systemd) -> anyhow::Result<()> {
-        let news = News::default();
-        let heard = self.hear(&news);
-        let looked = async {
-            loop {
-                match news.next().await {
-                    Some(path) => registry.refresh(&path).await,
-                    None => {
-                        systemd.subscribe().await?;
-                        registry.refresh_all().await;
-                    }
-                }
-            }
-        };
-        tokio::select! {
-            ended = heard => ended,
-            ended = looked => ended,
-        }
-    }
-
-    async fn hear(mut self, news: &News) -> anyhow::Result<()> {
+    async fn hear(mut self, news: Arc<News>) -> anyhow::Result<()> {
         loop {
             tokio::select! {
                 message = self.properties.next() => {
                     let message = message.context("the bus was lost")?.context("the bus was lost")?;
-                    news.add(message.header().path().map(|it| it.as_str().to_owned()));
+                    let path = message.header().path().map(|it| it.as_str().to_owned());
+                    // Of all units of the machine ours are kept; `pilothouse-` is escaped so in a path.
+                    if path.as_ref().is_some_and(|it| it.contains("/pilothouse_2d")) {
+                        news.add(path);
+                    }
                 }
                 reloading = self.reloading.next() => {
                     let Some(reloading) = reloading else { bail!("the bus was lost") };
@@ -177,6 +166,19 @@ impl Signals {
                         news.add(None);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Reads the states of units that changed.
+async fn look(news: &News, registry: &Registry, systemd: &Systemd) -> anyhow::Result<()> {
+    loop {
+        match news.next().await {
+            Some(path) => registry.refresh(&path).await,
+            None => {
+                systemd.subscribe().await?;
+                registry.refresh_all().await;
             }
         }
     }
