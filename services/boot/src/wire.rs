@@ -82,12 +82,12 @@ pub(crate) fn wait_script(asked: &Asked, epoch: i64, origin: &Origin) -> String 
 
 /// The script of a machine that said its architecture and still has nothing to boot. It stays here until it
 /// has: `--replace` because each nested `chain` would take some of iPXE's stack, and the loop in case the
-/// head is down.
+/// head is down. `dhcp` first, because a machine that was added meanwhile has an address of its own now.
 pub(crate) fn retry_script(asked: &Asked, arch: &str, retry: u32, origin: &Origin) -> String {
     let arch = utf8_percent_encode(arch, PLAIN);
     let rest = format!("&arch={arch}&retry={}", retry.saturating_add(1));
     let url = origin.script_url(asked.key(), &asked.value(), &rest);
-    format!("#!ipxe\n:again\nsleep {WAIT_S}\nchain --replace {url} || goto again\n\n")
+    format!("#!ipxe\n:again\nsleep {WAIT_S}\ndhcp || goto again\nchain --replace {url} || goto again\n\n")
 }
 
 /// An entry of the API: targets and what they boot.
