@@ -26,6 +26,8 @@ pub const MAC: &str = "52:54:00:10:00:fe";
 pub const ADDRESS: &str = "172.16.0.254";
 /// Where the image is.
 const IMAGE: &str = "target/image/head/pilothouse.raw";
+/// The volume with the answer.
+const SEED: &str = "seed.raw";
 /// How long a first boot may take: `initdb` under TCG on two busy cores.
 const BOOT_MAX: Duration = Duration::from_secs(300);
 
@@ -63,7 +65,7 @@ impl Appliance {
         let mut vm = Vm::new("head", &folder, Firmware::Uefi).sized(2048, 2);
         vm = vm.disk(&disk, "qcow2", false).nic("tap-head", MAC, false);
         if let Some(answer) = answer {
-            let seed = folder.join("seed.raw");
+            let seed = folder.join(SEED);
             make_seed(&seed, answer)?;
             vm = vm.disk(&seed, "raw", false);
         }
@@ -74,6 +76,19 @@ impl Appliance {
         }
         make_key(&folder)?;
         Ok(Self { vm, machine: None, folder, events: None })
+    }
+
+    /// Leaves another answer on the volume of a head that was wired with one and is off.
+    ///
+    /// # Errors
+    ///
+    /// If it is on, has no such volume, or a tool is missing.
+    pub fn leave_answer(&self, answer: &str) -> anyhow::Result<()> {
+        let seed = self.folder.join(SEED);
+        if self.machine.is_some() || !seed.exists() {
+            bail!("an answer is left on the volume of a head that is off");
+        }
+        make_seed(&seed, answer)
     }
 
     /// Switches it on.

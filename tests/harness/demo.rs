@@ -3,7 +3,6 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -16,7 +15,7 @@ use crate::bmc::{self, Bmc};
 use crate::head::{Event, Events, Head, HeadOptions, Ports};
 use crate::net::{self, Net};
 use crate::node::{self, Node};
-use crate::program::{self, top};
+use crate::program::top;
 use crate::steps::Steps;
 use crate::vm::Firmware;
 use crate::{document, lab, settle};
@@ -84,7 +83,9 @@ impl Demo {
         }
         let mut demo = Self { place, bmcs, steps, net };
         demo.place.give_user_data().await?;
-        demo.import(&nodes[..known]).await?;
+        if known > 0 {
+            demo.import(&nodes[..known]).await?;
+        }
         Ok(demo)
     }
 
@@ -114,15 +115,36 @@ impl Demo {
         let begun = Instant::now();
         self.place.pilotctl(&["power", "on", &node.name(), "--boot", "pxe"], "")?;
         self.steps.reach(&node.name(), "power on");
-        self.follow(&node, begun).await
+        self.follow(&node, begun, &[]).await
     }
 
-    /// Follows a boot that began at an instant to its log-in.
+    /// Switches on a node that is in no inventory, waits until it has asked in vain, imports it with the others, and
+    /// follows it to its log-in, without touching it.
     ///
     /// # Errors
     ///
     /// Names the stage that was not reached, with the last lines of the console.
-    pub async fn follow(&mut self, node: &Node, begun: Instant) -> anyhow::Result<()> {
+    pub async fn boot_unknown(&mut self, nid: u8) -> anyhow::Result<()> {
+        let node = self.bmc(nid)?.node().clone();
+        let begun = Instant::now();
+        self.bmc(nid)?.chassis().press_button().await?;
+        self.steps.reach(&node.name(), "power button");
+        // iPXE says what it got; the script of a node that nobody knows has it ask again.
+        let console = self.bmc(nid)?.console();
+        console.wait_for("bootscript[^\n]*\\.\\.\\. ok", STAGE_MAX).await?;
+        self.steps.reach(&node.name(), "unknown, asks again");
+        let nodes: Vec<Node> = self.bmcs.iter().map(|it| it.node().clone()).collect();
+        self.import(&nodes).await?;
+        // Kernel and initrd still go to its address from the pool, which images takes for nobody's.
+        self.follow(&node, begun, &[BootStage::Kernel, BootStage::Initrd]).await
+    }
+
+    /// Follows a boot that began at an instant to its log-in, past the stages that nobody will tell of.
+    ///
+    /// # Errors
+    ///
+    /// Names the stage that was not reached, with the last lines of the console.
+    pub async fn follow(&mut self, node: &Node, begun: Instant, unseen: &[BootStage]) -> anyhow::Result<()> {
         use BootStage::{DhcpAck, Initrd, Kernel, Root, Script, TftpEnd, Userdata};
         let stages = [
             (DhcpAck, "DHCP"),
@@ -135,6 +157,7 @@ impl Demo {
         ];
         // QEMU's BIOS ROM is iPXE already.
         let stages = stages.into_iter().filter(|it| it.0 != TftpEnd || node.firmware == Firmware::Uefi);
+        let stages = stages.filter(|it| !unseen.contains(&it.0));
         for (stage, step) in stages {
             let event = self.stage(node, stage, begun).await?;
             self.steps.reach_at(&node.name(), step, event.at);
@@ -229,11 +252,7 @@ impl Place {
     /// If it fails, with what it says.
     pub fn pilotctl(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
         match self {
-            Self::Processes(head) => {
-                let mut command = Command::new(program::pilotctl()?);
-                command.arg("--run").arg(head.sockets()).arg("--config").arg(head.document()).args(arguments);
-                program::converse(&mut command, input)
-            }
+            Self::Processes(head) => head.pilotctl(arguments, input),
             Self::Machine(head) => {
                 let words: Vec<String> = arguments.iter().map(|it| format!("'{it}'")).collect();
                 head.run(&format!("pilotctl {}", words.join(" ")), input)

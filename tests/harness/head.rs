@@ -2,21 +2,21 @@
 //! awaited, as systemd does it.
 
 mod events;
+mod files;
 mod ready;
 mod slot;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use aws_lc_rs::rand;
 use domain::Service;
 use http::Method;
 use nix::sys::signal::Signal;
-use nix::unistd::{Uid, chown};
+use nix::unistd::Uid;
 use toml::Table;
 use web::Client;
 
@@ -24,14 +24,13 @@ use crate::folder::Folder;
 use crate::front::Front;
 use crate::pg::Pg;
 use crate::{document, program};
+use files::{make_folders, reachable, trust};
 use slot::Slot;
 
 pub use events::{Event, Events};
 
 /// How long a service may take to end: its own 10 s and some.
 const STOP_MAX: Duration = Duration::from_secs(12);
-/// Who seals rows under a key of its own.
-const SEALING: [Service; 3] = [Service::Inventory, Service::Auth, Service::Ca];
 
 /// The ports of what faces a network; 0 takes a free one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -284,6 +283,17 @@ impl Head {
         self.slots.values().map(|it| format!("{}:\n{}\n", it.service(), it.tail(lines))).collect()
     }
 
+    /// Runs `pilotctl` on this head as an administrator; what it prints.
+    ///
+    /// # Errors
+    ///
+    /// If it fails, with what it says.
+    pub fn pilotctl(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
+        let mut command = Command::new(program::pilotctl()?);
+        command.arg("--run").arg(self.sockets()).arg("--config").arg(self.document()).args(arguments);
+        program::converse(&mut command, input)
+    }
+
     /// The first service that ended by itself, and what it wrote last.
     #[must_use]
     pub fn fallen(&self) -> Option<String> {
@@ -376,62 +386,4 @@ impl Head {
     fn slot(&mut self, service: Service) -> anyhow::Result<&mut Slot> {
         self.slots.get_mut(&service).with_context(|| format!("the service {service} is not run here"))
     }
-}
-
-/// Writes the other issuers' keys down and names them in the document.
-fn trust(document: &mut Table, trusted: &[Trusted], folder: &Path) -> anyhow::Result<()> {
-    let mut entries = Vec::new();
-    for (index, it) in trusted.iter().enumerate() {
-        let file = folder.join(format!("jwks-{index}.json"));
-        std::fs::write(&file, &it.jwks).with_context(|| format!("write {}", file.display()))?;
-        let mut entry = Table::new();
-        for (key, value) in [("issuer", it.issuer.as_str()), ("audience", &it.audience), ("role", "admin")] {
-            entry.insert(key.to_owned(), value.into());
-        }
-        entry.insert("jwks_file".to_owned(), file.display().to_string().into());
-        entries.push(toml::Value::Table(entry));
-    }
-    if entries.is_empty() { Ok(()) } else { document::set(document, "auth.trusted", entries.into()) }
-}
-
-fn make_folders(folder: &Path, services: &[Service]) -> anyhow::Result<()> {
-    let make = |path: PathBuf, mode: u32, owner: Option<Service>| {
-        std::fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
-        let uid = owner.map(|it| it.uid().into());
-        chown(&path, uid, owner.map(|it| it.uid().into())).with_context(|| format!("own {}", path.display()))
-    };
-    for name in ["run", "run/notify", "state", "credentials", "log", "images"] {
-        make(folder.join(name), 0o755, None)?;
-    }
-    for service in services {
-        if *service == Service::Console {
-            make(folder.join("state/console/log"), 0o755, Some(*service))?;
-        }
-        make(folder.join("run").join(service.name()), 0o755, Some(*service))?;
-        make(folder.join("state").join(service.name()), 0o700, Some(*service))?;
-        let credentials = folder.join("credentials").join(service.name());
-        make(credentials.clone(), 0o500, Some(*service))?;
-        if SEALING.contains(service) {
-            let mut key = [0; 32];
-            rand::fill(&mut key).context("draw a sealing key")?;
-            let path = credentials.join(format!("{service}.seal-key"));
-            std::fs::write(&path, key)?;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400))?;
-            chown(&path, Some(service.uid().into()), Some(service.uid().into()))?;
-        }
-    }
-    Ok(())
-}
-
-/// The program where every uid may run it: a home folder may be closed to others, then it is copied.
-fn reachable(program: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
-    let open = |it: &Path| std::fs::metadata(it).is_ok_and(|it| it.permissions().mode() & 0o005 == 0o005);
-    if program.ancestors().all(open) {
-        return Ok(program.to_owned());
-    }
-    let copy = folder.join("pilothouse");
-    std::fs::copy(program, &copy).with_context(|| format!("copy {}", program.display()))?;
-    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755))?;
-    Ok(copy)
 }

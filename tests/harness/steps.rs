@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Steps {
     begun: Instant,
-    quiet: bool,
     reached: Vec<(String, String, Duration)>,
 }
 
@@ -14,7 +13,7 @@ impl Steps {
     /// Begins to count.
     #[must_use]
     pub fn begin() -> Self {
-        Self { begun: Instant::now(), quiet: false, reached: Vec::new() }
+        Self { begun: Instant::now(), reached: Vec::new() }
     }
 
     /// Something reached a step now.
@@ -25,9 +24,7 @@ impl Steps {
     /// Something reached a step at a time that lies a little back.
     pub fn reach_at(&mut self, who: &str, step: &str, at: Instant) {
         let elapsed = at.saturating_duration_since(self.begun);
-        if !self.quiet {
-            eprintln!("{:7.1} s  {who:<8} {step}", elapsed.as_secs_f64());
-        }
+        eprintln!("{:7.1} s  {who:<8} {step}", elapsed.as_secs_f64());
         self.reached.push((who.to_owned(), step.to_owned(), elapsed));
     }
 

@@ -31,3 +31,15 @@ fn nodes_boot_from_services_to_the_end_of_cloud_init() {
         demo.place.shut_down().await
     });
 }
+
+/// A node in no inventory asks in a loop; once it is added it boots without a hand.
+#[test]
+fn an_unknown_node_boots_once_it_is_imported() {
+    lab::test_aloud("services::an_unknown_node_boots_once_it_is_imported", async |folder| {
+        let nodes = [Node::demo(3)];
+        let mut demo = Demo::start(&folder, Kind::Processes, &nodes, 0).await?;
+        demo.boot_unknown(3).await?;
+        eprintln!("{}", demo.steps.table());
+        demo.place.shut_down().await
+    });
+}

@@ -19,6 +19,8 @@ use crate::{image, root};
 const END_MAX: Duration = Duration::from_secs(15);
 /// The nodes.
 const NODES: u8 = 3;
+/// The last is in no inventory at first.
+const UNKNOWN: u8 = 3;
 
 /// Boot a head and three virtual nodes with BMCs on a private network, down to the log-in, and stay up until Ctrl-C
 #[derive(Debug, Args)]
@@ -113,12 +115,15 @@ fn pid_file() -> PathBuf {
 async fn inside(arguments: &Arguments, place: PathBuf) -> anyhow::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let kind = if arguments.services { Kind::Processes } else { Kind::Machine };
-    let nids = if arguments.nodes.is_empty() { (1..=NODES).collect() } else { arguments.nodes.clone() };
+    let mut nids = if arguments.nodes.is_empty() { (1..=NODES).collect() } else { arguments.nodes.clone() };
+    nids.sort_unstable();
+    nids.dedup();
     let work = async {
         let nodes: Vec<Node> = nids.iter().map(|nid| Node::demo(*nid)).collect();
-        let mut demo = Demo::start(&place, kind, &nodes, nodes.len()).await?;
+        let known = nodes.iter().filter(|it| it.nid != UNKNOWN).count();
+        let mut demo = Demo::start(&place, kind, &nodes, known).await?;
         for nid in nids {
-            demo.boot(nid).await?;
+            if nid == UNKNOWN { demo.boot_unknown(nid).await? } else { demo.boot(nid).await? }
         }
         anyhow::Ok(demo)
     };

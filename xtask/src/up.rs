@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use domain::Service;
 use serde_json::{Value, json};
 use tests::head::{Ports, Trusted};
-use tests::{Head, HeadOptions, document};
+use tests::{Head, HeadOptions, Node, document, node};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How often a service that ended by itself is looked for.
@@ -112,18 +112,21 @@ fn options(arguments: &Arguments) -> anyhow::Result<HeadOptions> {
     Ok(options)
 }
 
-/// The nodes.yaml to import, its name and text.
-fn nodes(arguments: &Arguments) -> anyhow::Result<Option<(String, String)>> {
-    match &arguments.nodes {
-        Some(file) => {
-            let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
-            Ok(Some((file.display().to_string(), text)))
-        }
-        None => Ok(None),
+/// The nodes.yaml to import.
+fn nodes(arguments: &Arguments) -> anyhow::Result<Option<String>> {
+    if let Some(file) = &arguments.nodes {
+        return std::fs::read_to_string(file).with_context(|| format!("read {}", file.display())).map(Some);
     }
+    let wanted =
+        !arguments.empty && (arguments.only.is_empty() || arguments.only.contains(&Service::Inventory));
+    Ok(wanted.then(|| node::nodes_yaml(&[1, 2, 3].map(Node::demo))))
 }
 
-async fn ready(head: &Head, _nodes: Option<(String, String)>) -> anyhow::Result<Value> {
+async fn ready(head: &Head, nodes: Option<String>) -> anyhow::Result<Value> {
+    if let Some(nodes) = nodes {
+        // Without boot parameters: here is no image they could name.
+        head.pilotctl(&["nodes", "import", "--inventory-only", "-"], &nodes)?;
+    }
     let url = |scheme: &str, service, socket| match head.address(service, socket) {
         Some(address) => Value::from(format!("{scheme}://{address}")),
         None => Value::Null,

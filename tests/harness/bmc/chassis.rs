@@ -51,6 +51,15 @@ impl Chassis {
         self.state.lock().await.boot_device.clone()
     }
 
+    /// Presses the power button of a machine that is off.
+    ///
+    /// # Errors
+    ///
+    /// If QEMU does not start.
+    pub async fn press_button(&self) -> anyhow::Result<()> {
+        self.state.lock().await.on(&self.vm)
+    }
+
     /// Answers the program that the simulator runs, on this socket.
     pub(super) fn serve(self: &Arc<Self>, socket: &Path) -> anyhow::Result<JoinSet<()>> {
         let listener =
