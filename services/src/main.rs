@@ -8,10 +8,14 @@ use domain::{Document, Service};
 
 /// Runs one service of the head.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = "Examples:
+#[command(
+    version,
+    about,
+    after_help = "Examples:
   pilothouse boot                                  as pilothouse-boot.service starts it
   pilothouse dhcp --check                          checks [dhcp] of the document and ends
-  pilothouse boot --config demo.toml --run /tmp/run --state /tmp/state --listen http=unix:/tmp/run/boot.sock")]
+  pilothouse boot --config demo.toml --run /tmp/run --state /tmp/state --listen http=unix:/tmp/run/boot.sock"
+)]
 struct Arguments {
     /// inventory, boot, cloud-init, images, dhcp, auth, ca, gateway, power or console
     service: Service,
