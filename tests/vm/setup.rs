@@ -43,7 +43,7 @@ fn a_person_sets_the_head_up_on_the_serial_line() {
         steps.reach("head", "is silent on the network");
         let headless = appliance::answer(&folder)?;
         answer_questions(&mut person, &public_key(&folder)?).await?;
-        steps.reach("person", "has answered");
+        steps.reach("head", "has its answers");
         // Still nothing is changed: the last word is `yes`.
         expect_open(&[]).await?;
         person.send_line("yes").await?;
@@ -81,6 +81,8 @@ fn a_wrong_answer_file_is_refused_with_its_line() {
         let mut head = Appliance::wire(&net, &folder, Some(&wrong), None)?;
         head.start()?;
         let mut person = head.keyboard().await?;
+        person.wait_for("BdsDxe: starting", BOOT_MAX).await?;
+        steps.reach("head", "UEFI");
         person.wait_for(r"pilothouse\.toml on the volume PH_SEED is refused\.", BOOT_MAX).await?;
         let reason = person.wait_for(r"  ! .*\n", PROMPT_MAX).await?;
         ensure!(reason.starts_with(&format!("  ! line {line}, column {column}: ")), "{reason}");
