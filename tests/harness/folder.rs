@@ -3,12 +3,15 @@
 use std::fs::{DirEntry, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use nix::fcntl::{Flock, FlockArg};
 use tempfile::TempDir;
 
 const PREFIX: &str = "pilothouse-";
+/// Making a folder takes milliseconds.
+const YOUNG: Duration = Duration::from_secs(60);
 
 /// A folder of our own, open to every uid. The lock on its file `.lock` says that its maker lives.
 #[derive(Debug)]
@@ -45,12 +48,16 @@ impl Folder {
     }
 }
 
-/// Removes a folder whose lock nobody holds. One without a lock may be just being made.
+/// Removes a folder whose lock nobody holds. A young one may be just being made, its lock there and not yet taken.
 fn sweep(entry: &DirEntry) {
     if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
         return;
     }
     let Ok(file) = File::open(entry.path().join(".lock")) else { return };
+    let age = file.metadata().and_then(|it| it.modified()).ok().and_then(|it| it.elapsed().ok());
+    if age.is_none_or(|it| it < YOUNG) {
+        return;
+    }
     if Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok()
         && let Err(error) = std::fs::remove_dir_all(entry.path())
     {
@@ -67,7 +74,11 @@ mod tests {
     fn what_a_killed_maker_left_is_swept_away_and_nothing_else() {
         let left = std::env::temp_dir().join(format!("{PREFIX}left-{}", std::process::id()));
         std::fs::create_dir(&left).unwrap();
-        std::fs::write(left.join(".lock"), "").unwrap();
+        let lock = std::fs::File::create(left.join(".lock")).unwrap();
+        let young = Folder::make("young").unwrap();
+        assert!(left.exists() && young.path().exists());
+        lock.set_modified(std::time::SystemTime::now() - 2 * super::YOUNG).unwrap();
+        drop(lock);
         let first = Folder::make("first").unwrap();
         assert!(!left.exists());
         let second = Folder::make("second").unwrap();

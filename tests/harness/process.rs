@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::sync::{mpsc, watch};
@@ -203,10 +204,14 @@ impl Process {
     ///
     /// If it may not be signalled.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        if self.is_running() {
-            kill(self.pid, signal).with_context(|| format!("send {signal} to {}", self.name))?;
+        if !self.is_running() {
+            return Ok(());
         }
-        Ok(())
+        match kill(self.pid, signal) {
+            // It has ended this moment, and word of it is on its way.
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("send {signal} to {}", self.name)),
+        }
     }
 
     /// Sends a signal and waits for the end.
@@ -231,12 +236,18 @@ impl Process {
     /// The last lines of its output, indented.
     #[must_use]
     pub fn tail(&self, lines: usize) -> String {
-        let text = std::fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let all: Vec<&str> = text.lines().collect();
-        let last = &all[all.len().saturating_sub(lines)..];
-        last.iter().map(|it| format!("    {it}")).collect::<Vec<_>>().join("\n")
+        tail_of(&self.log, lines)
     }
+}
+
+/// The last lines of a file, indented.
+#[must_use]
+pub fn tail_of(file: &Path, lines: usize) -> String {
+    let text = std::fs::read(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let all: Vec<&str> = text.lines().collect();
+    let last = &all[all.len().saturating_sub(lines)..];
+    last.iter().map(|it| format!("    {it}")).collect::<Vec<_>>().join("\n")
 }
 
 impl Drop for Process {

@@ -12,7 +12,7 @@ use domain::Service;
 use nix::sys::signal::Signal;
 
 use crate::head::Ports;
-use crate::process::{Process, Run};
+use crate::process::{Process, Run, tail_of};
 
 /// How long a service may take until READY; a machine under load needs seconds.
 const READY_MAX: Duration = Duration::from_secs(30);
@@ -116,7 +116,9 @@ impl Slot {
             .env("STATE_DIRECTORY", place("state"))
             .env("CREDENTIALS_DIRECTORY", place("credentials"))
             .env("NOTIFY_SOCKET", self.folder.join("run/notify").join(name))
+            // Of a panic, not of an error, whose chain says more.
             .env("RUST_BACKTRACE", "1")
+            .env("RUST_LIB_BACKTRACE", "0")
             .uid(self.service.uid())
             .sockets(handed.context("hand the sockets over")?);
         // dhcp alone answers clients that have no address yet (DESIGN: users).
@@ -167,10 +169,10 @@ impl Slot {
     /// Ends the process; the sockets stay, and who connects waits for the next one.
     pub(super) async fn end(&mut self, signal: Signal, limit: Duration) -> anyhow::Result<()> {
         let Some(process) = self.process.take() else { return Ok(()) };
-        let tail = process.tail(20);
+        let log = process.log().to_owned();
         let status = process.stop(signal, limit).await?;
         if signal == Signal::SIGTERM && !status.success() {
-            bail!("the service {} ended with {status}\n{tail}", self.service);
+            bail!("the service {} ended with {status}\n{}", self.service, tail_of(&log, 20));
         }
         Ok(())
     }
