@@ -1,9 +1,19 @@
 //! The head image in a virtual machine, set up by an answer file, and a node that boots from it.
 
-use tests::demo::{Demo, Kind};
+use std::collections::{BTreeSet, HashMap};
+
+use anyhow::{Context as _, bail, ensure};
+use domain::BootStage;
+use domain::port::{Protocol, TABLE};
+use serde_json::Value;
+use tests::appliance::Appliance;
+use tests::demo::{Demo, Kind, Place};
 use tests::{Node, lab};
 
-/// From the head's power on to a node's log-in.
+/// What `systemd-analyze security` may say of a unit of ours, times ten.
+const EXPOSURE_MAX: u8 = 20;
+
+/// From the head's power on to a node's log-in; then what the head shows of itself.
 #[test]
 fn a_node_boots_from_the_head_image() {
     lab::test_aloud("appliance::a_node_boots_from_the_head_image", async |folder| {
@@ -11,6 +21,100 @@ fn a_node_boots_from_the_head_image() {
         let mut demo = Demo::start(&folder, Kind::Machine, &nodes, 1).await?;
         demo.boot(1).await?;
         eprintln!("{}", demo.steps.table());
+        let Place::Machine(head) = &demo.place else { bail!("the head is no machine") };
+        check_journal(head, &nodes[0])?;
+        check_ports(head)?;
+        check_units(head)?;
+        eprintln!("all programs and PostgreSQL: {} MiB (sum of PSS)", memory_mib(head)?);
         demo.place.shut_down().await
     });
+}
+
+/// The boot is told by the journal: what, by whom, in causal order, each event with its catalog entry.
+fn check_journal(head: &Appliance, node: &Node) -> anyhow::Result<()> {
+    use BootStage::{
+        DhcpAck, DhcpDiscover, DhcpOffer, Initrd, Kernel, Login, Metadata, PowerOn, Root, Script, Userdata,
+    };
+    let command = format!("sudo journalctl --output=json PILOTHOUSE_NODE={}", node.xname());
+    let journal = head.run(&command, "")?;
+    let entries: Vec<Value> =
+        journal.lines().map(serde_json::from_str).collect::<Result<_, _>>().context("read the journal")?;
+    let field = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    let set =
+        |name| entries.iter().map(|it| field(it, name)).filter(|it| !it.is_empty()).collect::<BTreeSet<_>>();
+    let (ids, units) = (set("MESSAGE_ID"), set("_SYSTEMD_UNIT"));
+    ensure!(ids.len() >= 8, "{} kinds of events: {ids:?}", ids.len());
+    ensure!(units.len() >= 5, "{} units: {units:?}", units.len());
+    let mut first: HashMap<String, &Value> = HashMap::new();
+    let mut last: HashMap<String, &Value> = HashMap::new();
+    for entry in &entries {
+        let stage = field(entry, "PILOTHOUSE_STAGE");
+        first.entry(stage.clone()).or_insert(entry);
+        last.insert(stage, entry);
+    }
+    let chain =
+        [PowerOn, DhcpDiscover, DhcpOffer, DhcpAck, Script, Kernel, Initrd, Root, Metadata, Userdata, Login];
+    let mut before = 0;
+    for stage in chain {
+        let entry = first.get(stage.name()).with_context(|| format!("no {stage} in the journal"))?;
+        let time: u64 = field(entry, "__REALTIME_TIMESTAMP").parse().context("read a time")?;
+        ensure!(time >= before, "{stage} came before what leads to it");
+        before = time;
+    }
+    let of =
+        |stage: BootStage, name: &str| last.get(stage.name()).map(|it| field(it, name)).unwrap_or_default();
+    ensure!(of(DhcpAck, "PILOTHOUSE_ADDRESS") == node.address().to_string(), "the ACK tells no address");
+    ensure!(!of(DhcpAck, "PILOTHOUSE_MAC").is_empty(), "the ACK tells no MAC");
+    ensure!(
+        of(Root, "PILOTHOUSE_BYTES").parse::<u64>().is_ok_and(|it| it > 10 << 20),
+        "the root tells no bytes"
+    );
+    ensure!(of(Root, "PILOTHOUSE_IMAGE").contains("rootfs"), "the root tells no image");
+    for id in ids {
+        let entry = head.run(&format!("journalctl --dump-catalog {id}"), "")?;
+        ensure!(entry.contains("Subject:"), "{id} has no catalog entry");
+    }
+    Ok(())
+}
+
+/// What listens is what the table says.
+fn check_ports(head: &Appliance) -> anyhow::Result<()> {
+    let listed = head.run("sudo ss --no-header --listening --numeric --tcp --udp", "")?;
+    let mut open = BTreeSet::new();
+    for line in listed.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (Some(protocol), Some(local)) = (words.first(), words.get(4)) else { continue };
+        let (address, port) = local.rsplit_once(':').with_context(|| format!("read {line:?}"))?;
+        if !address.starts_with("127.") && address != "[::1]" {
+            open.insert(format!("{protocol} {port}"));
+        }
+    }
+    let word = |it| if it == Protocol::Tcp { "tcp" } else { "udp" };
+    let table =
+        TABLE.iter().map(|it| format!("{} {}", word(it.protocol), it.number)).collect::<BTreeSet<_>>();
+    ensure!(open == table, "what listens and the table differ:\n{open:?}\n{table:?}");
+    Ok(())
+}
+
+/// Nothing failed, nothing was ordered in a circle, and every unit of ours is shut in.
+fn check_units(head: &Appliance) -> anyhow::Result<()> {
+    let failed = head.run("systemctl --failed --no-legend --plain", "")?;
+    ensure!(failed.trim().is_empty(), "units failed:\n{failed}");
+    let cycles = head.run("sudo journalctl --boot | grep -c 'ordering cycle' || true", "")?;
+    ensure!(cycles.trim() == "0", "systemd found ordering cycles");
+    let command = format!(
+        "for unit in /usr/lib/systemd/system/pilothouse-*.service; do name=$(basename $unit); \
+         systemd-analyze security --no-pager --offline=yes --threshold={EXPOSURE_MAX} $unit >/dev/null 2>&1 \
+         || echo $name; done"
+    );
+    let exposed = head.run(&command, "")?;
+    ensure!(exposed.trim().is_empty(), "more exposed than {EXPOSURE_MAX} of 100:\n{exposed}");
+    Ok(())
+}
+
+/// What all our processes and PostgreSQL hold, shared pages divided among those that share them.
+fn memory_mib(head: &Appliance) -> anyhow::Result<u64> {
+    let command = "sudo sh -c 'for p in $(pgrep \"pilothouse|postgres\"); do \
+                   cat /proc/$p/smaps_rollup; done' | awk '/^Pss:/ {sum += $2} END {print int(sum / 1024)}'";
+    head.run(command, "")?.trim().parse().context("read the sum")
 }
