@@ -13,9 +13,9 @@ use tests::steps::Steps;
 use tests::{Appliance, Keyboard, Net, bmc, lab, net, settle};
 
 /// From power on to the first question: firmware, kernel and Debian under TCG on two busy cores.
-const BOOT_MAX: Duration = Duration::from_secs(120);
+const BOOT_MAX: Duration = Duration::from_secs(240);
 /// From an answer to the next question.
-const PROMPT_MAX: Duration = Duration::from_secs(15);
+const PROMPT_MAX: Duration = Duration::from_secs(30);
 /// From `yes` to the head that is set up: `initdb` is most of it.
 const APPLY_MAX: Duration = Duration::from_secs(240);
 /// From there to the end of the boot.

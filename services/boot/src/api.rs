@@ -57,7 +57,7 @@ pub fn router(boot: Boot) -> Router {
         .delete(parameters::remove);
     let parameters = scoped(get(parameters::list), READ).merge(scoped(writes, WRITE));
     let hosts = get(state::list_hosts).post(state::read_hosts_again);
-    let feed = web::feed::routes(Service::Boot, boot.database.clone());
+    let feed = web::feed::routes(Service::Boot, boot.database.clone(), &boot.parameters);
     let routes = Router::new()
         .route("/boot/v1/bootparameters", allow(parameters, "GET,PUT,POST,PATCH,DELETE"))
         .route("/boot/v1/bootscript", allow(get(script::show), "GET"))

@@ -62,7 +62,7 @@ impl FromRef<Side> for CloudInit {
 /// Every path of the service.
 pub fn router(service: CloudInit) -> Router {
     let side = |store| sides().with_state(Side { service: service.clone(), store });
-    let feed = web::feed::routes(Service::CloudInit, service.database.clone());
+    let feed = web::feed::routes(Service::CloudInit, service.database.clone(), &service.entries);
     let routes = Router::new()
         .route("/pilothouse/v1/render/{word}", scoped(get(own::render), READ))
         .route("/readyz", get(own::show_readiness))

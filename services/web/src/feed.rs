@@ -2,14 +2,15 @@
 //! read back as a snapshot or from a number on.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use domain::feed::{Change, Header, Line, View};
 use domain::{Scope, Service};
 use futures_util::StreamExt;
@@ -19,7 +20,8 @@ use sqlx::{PgConnection, PgPool, PgTransaction};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::mirror::{Lagging, Mirror};
+use crate::mirror::{Changes, Lagging, Mirror};
+use crate::server::Stopping;
 use crate::{Database, Problem, Query, scoped};
 
 /// The version of the rows.
@@ -159,14 +161,26 @@ pub(crate) async fn read_changes(
 }
 
 /// `GET /snapshot` and `GET /changes`, for whoever may read this service.
-pub fn routes(service: Service, database: Database) -> Router {
+pub fn routes<V: View>(service: Service, database: Database, mirror: &Mirror<V>) -> Router {
+    let mirror = mirror.clone();
+    // Followers wait for this process' own Mirror, which hears of every change; a connection to the database each
+    // would be more than there are.
+    let changes: Wake = Arc::new(move || mirror.subscribe());
     Router::new()
         .route("/snapshot", scoped(get(show_snapshot), Scope::Read(service)))
         .route("/changes", scoped(get(follow_changes), Scope::Read(service)))
-        .with_state(database)
+        .with_state(Feed { database, changes })
 }
 
-async fn show_snapshot(State(database): State<Database>) -> Result<Response, Response> {
+type Wake = Arc<dyn Fn() -> Changes + Send + Sync>;
+
+#[derive(Clone)]
+struct Feed {
+    database: Database,
+    changes: Wake,
+}
+
+async fn show_snapshot(State(Feed { database, .. }): State<Feed>) -> Result<Response, Response> {
     let db = database.pool().map_err(IntoResponse::into_response)?;
     let snapshot = read_snapshot(db).await;
     let (header, changes) = snapshot.map_err(|it| Problem::unavailable(it.to_string()).into_response())?;
@@ -184,13 +198,15 @@ struct From {
 }
 
 async fn follow_changes(
-    State(database): State<Database>,
+    State(feed): State<Feed>,
+    stop: Option<Extension<Stopping>>,
     Query(from): Query<From>,
 ) -> Result<Response, Response> {
-    let db = database.pool().map_err(IntoResponse::into_response)?.clone();
+    let db = feed.database.pool().map_err(IntoResponse::into_response)?.clone();
     let unavailable = |it: sqlx::Error| Problem::unavailable(it.to_string()).into_response();
-    let mut listener = sqlx::postgres::PgListener::connect_with(&db).await.map_err(unavailable)?;
-    listener.listen("feed").await.map_err(unavailable)?;
+    let stop = stop.map(|Extension(Stopping(it))| it).unwrap_or_default();
+    // Before the first look, so that no change falls between.
+    let mut changes = (feed.changes)();
     let mut connection = db.acquire().await.map_err(unavailable)?;
     let first = read_changes(&mut connection, from.epoch, from.after).await.map_err(unavailable)?;
     drop(connection);
@@ -214,11 +230,12 @@ async fn follow_changes(
             if sender.send_timeout(text.into(), HEARTBEAT).await.is_err() {
                 return; // The consumer is gone or too slow.
             }
-            // A notification or a heartbeat, whichever is first; then whatever is new.
+            // A change or a heartbeat, whichever is first; then whatever is new.
             tokio::select! {
-                heard = listener.recv() => if heard.is_err() { return },
+                there = changes.changed() => if !there { return },
                 () = tokio::time::sleep(HEARTBEAT) => {}
                 () = sender.closed() => return,
+                () = stop.cancelled() => return,
             }
             let Ok(mut connection) = db.acquire().await else { return };
             match read_changes(&mut connection, from.epoch, after).await {

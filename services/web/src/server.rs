@@ -1,6 +1,7 @@
 //! Serving a router on sockets, with the bounds that every service has.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -37,6 +38,11 @@ const REQUEST_MAX: Duration = Duration::from_secs(60);
 /// How long sent bytes may stay unacknowledged before a TCP connection is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
+/// How long answers under way may take at a stop; below the 10 s that a service has.
+const DRAIN_MAX: Duration = Duration::from_secs(8);
+/// How long a connection on which nothing was asked yet is kept at a stop, for a request that is on its way.
+const FRESH_MAX: Duration = Duration::from_millis(200);
+
 static REQUESTS: LazyLock<Counter> =
     LazyLock::new(|| metrics::counter("http_requests", "HTTP requests answered"));
 
@@ -69,7 +75,9 @@ pub async fn serve_all(context: &Context, router: Router, tcp: Vec<TcpListener>)
         .map(|it| accept_tcp(it, router.clone(), Arc::clone(&connections), stop.clone(), tracker.clone()));
     tokio::join!(keys, unix, futures_util::future::join_all(inet));
     tracker.close();
-    tracker.wait().await;
+    if tokio::time::timeout(DRAIN_MAX, tracker.wait()).await.is_err() {
+        tracing::info!("{} connections are cut off by the stop", tracker.len());
+    }
     Ok(())
 }
 
@@ -161,6 +169,10 @@ async fn pause(error: &io::Error) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
+/// In every request: cancelled when the service stops, for answers that would go on for ever.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopping(pub(crate) CancellationToken);
+
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
@@ -168,8 +180,12 @@ async fn converse(
     stop: CancellationToken,
     permit: Permit,
 ) {
+    let asked = Arc::new(AtomicBool::new(false));
+    let (asks, stopping) = (Arc::clone(&asked), Stopping(stop.clone()));
     let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
+        asks.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(stopping.clone());
         router.clone().oneshot(request.map(axum::body::Body::new))
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
@@ -180,7 +196,12 @@ async fn converse(
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // hyper would wait for a first request, for as long as a head may take.
+            match tokio::time::timeout(FRESH_MAX, connection.as_mut()).await {
+                Ok(ended) => ended,
+                Err(_) if asked.load(Ordering::Relaxed) => connection.await,
+                Err(_) => Ok(()),
+            }
         }
     };
     if let Err(error) = ended {

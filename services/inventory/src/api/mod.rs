@@ -48,7 +48,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(group_routes())
         .merge(own_routes())
         .fallback(async || (StatusCode::NOT_FOUND, "404 page not found\n"));
-    let feed = web::feed::routes(Service::Inventory, app.store.database.clone());
+    let feed = web::feed::routes(Service::Inventory, app.store.database.clone(), &app.store.catalog);
     let routes = routes.with_state(app).merge(feed);
     // Trailing slashes go before a route is looked for, hence around the router and not inside.
     Router::new().fallback_service(map_request(strip_slash).layer(routes))
