@@ -8,6 +8,7 @@ mod extract;
 pub mod feed;
 mod metrics;
 pub mod mirror;
+pub mod openapi;
 mod problem;
 mod seal;
 mod server;

@@ -1,0 +1,5 @@
+//! `web` from outside.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+#[path = "it/openapi.rs"]
+mod openapi;
