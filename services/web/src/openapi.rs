@@ -38,7 +38,6 @@ pub fn security(scope: Scope) -> SecurityRequirement {
 }
 
 /// Routes that ask for this right, and say so in the document; [`scoped`](crate::scoped) for `routes!`.
-#[must_use]
 pub fn secured<S: Clone + Send + Sync + 'static>(
     (schemas, mut paths, routes): UtoipaMethodRouter<S>,
     scope: Scope,
