@@ -2,25 +2,31 @@
 
 mod own;
 mod parameters;
+mod reply;
 mod script;
+mod seen;
 mod state;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::MethodRouter;
 use domain::inventory::Inventory;
 use domain::{Scope, Service};
 use tower::ServiceExt;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
 use web::mirror::Mirror;
-use web::{Database, Problem, scoped};
+use web::openapi::{self, secured};
+use web::{Database, Problem};
 
 use crate::config::Config;
 use crate::model::Parameters;
-use state::{History, Strangers};
+use seen::Seen;
 
 /// What every handler works with. Clones share it.
 #[derive(Clone)]
@@ -29,8 +35,7 @@ pub struct Boot {
     inventory: Mirror<Inventory>,
     parameters: Mirror<Parameters>,
     database: Database,
-    history: Arc<Mutex<History>>,
-    strangers: Arc<Mutex<Strangers>>,
+    seen: Arc<Seen>,
 }
 
 impl Boot {
@@ -42,39 +47,14 @@ impl Boot {
         parameters: Mirror<Parameters>,
         database: Database,
     ) -> Self {
-        let (history, strangers) = Default::default();
-        Self { config: config.into(), inventory, parameters, database, history, strangers }
+        Self { config: config.into(), inventory, parameters, database, seen: Arc::default() }
     }
 }
 
 /// Every path of the service.
 pub fn router(boot: Boot) -> Router {
-    const READ: Scope = Scope::Read(Service::Boot);
-    const WRITE: Scope = Scope::Write(Service::Boot);
-    let writes = post(parameters::create)
-        .put(parameters::replace)
-        .patch(parameters::update)
-        .delete(parameters::remove);
-    let parameters = scoped(get(parameters::list), READ).merge(scoped(writes, WRITE));
-    let hosts = get(state::list_hosts).post(state::read_hosts_again);
-    let feed = web::feed::routes(Service::Boot, boot.database.clone(), &boot.parameters);
-    let routes = Router::new()
-        .route("/boot/v1/bootparameters", allow(parameters, "GET,PUT,POST,PATCH,DELETE"))
-        .route("/boot/v1/bootscript", allow(get(script::show), "GET"))
-        .route("/boot/v1/hosts", allow(hosts, "GET,POST"))
-        .route("/boot/v1/dumpstate", allow(get(state::dump), "GET"))
-        .route("/boot/v1/endpoint-history", allow(get(state::list_history), "GET"))
-        .route("/boot/v1/service/status", allow(get(state::show_status), "GET"))
-        .route("/boot/v1/service/status/all", allow(get(state::show_all), "GET"))
-        .route("/boot/v1/service/version", allow(get(state::show_version), "GET"))
-        .route("/boot/v1/service/hsm", allow(get(state::show_inventory), "GET"))
-        .route("/boot/v1/service/storage/status", allow(get(state::show_storage), "GET"))
-        .route("/phone-home", allow(post(state::phone_home), "POST"))
-        .route("/pilothouse/v1/script/{word}", scoped(get(own::show_script), READ))
-        .route("/readyz", get(own::show_readiness))
-        .fallback(async || (StatusCode::NOT_FOUND, "404 page not found\n"))
-        .with_state(boot)
-        .merge(feed);
+    let (routes, _) = documented(boot);
+    let routes = routes.fallback(async || (StatusCode::NOT_FOUND, "404 page not found\n"));
     // Trailing slashes go before routing, as the recorded services do it.
     Router::new().fallback(async move |request: Request| {
         let answer: Result<Response, std::convert::Infallible> = routes.oneshot(without_slash(request)).await;
@@ -85,13 +65,43 @@ pub fn router(boot: Boot) -> Router {
     })
 }
 
+/// Every path, and the document that tells of them.
+fn documented(boot: Boot) -> (Router, OpenApi) {
+    const READ: Scope = Scope::Read(Service::Boot);
+    const WRITE: Scope = Scope::Write(Service::Boot);
+    let writes = routes!(parameters::create, parameters::replace, parameters::update, parameters::remove);
+    let feed = web::feed::routes(Service::Boot, boot.database.clone(), &boot.parameters);
+    let (routes, document) = OpenApiRouter::new()
+        .routes(secured(routes!(parameters::list), READ))
+        .routes(allow(secured(writes, WRITE), "GET,PUT,POST,PATCH,DELETE"))
+        .routes(allow(routes!(script::show), "GET"))
+        .routes(allow(routes!(state::list_hosts, state::read_hosts_again), "GET,POST"))
+        .routes(allow(routes!(state::dump), "GET"))
+        .routes(allow(routes!(state::list_history), "GET"))
+        .routes(allow(routes!(state::show_status), "GET"))
+        .routes(allow(routes!(state::show_all), "GET"))
+        .routes(allow(routes!(state::show_version), "GET"))
+        .routes(allow(routes!(state::show_inventory), "GET"))
+        .routes(allow(routes!(state::show_storage), "GET"))
+        .routes(allow(routes!(state::phone_home), "POST"))
+        .routes(secured(routes!(own::show_script), READ))
+        .routes(secured(routes!(own::list_parameters), READ))
+        .routes(routes!(own::show_readiness))
+        .split_for_parts();
+    let about = "What a node boots: boot parameters and iPXE scripts. Paths below /boot/v1 are those of OpenCHAMI's \
+                 Boot Script Service; through the gateway also below /apis/bss/boot/v1.";
+    let document = openapi::finish(document, Service::Boot, about);
+    let routes = routes.merge(openapi::routes(&document, &[])).with_state(boot).merge(feed);
+    (routes, document)
+}
+
 /// 405 with the recorded problem for every other method; HEAD too, which axum would answer as GET.
-fn allow(routes: MethodRouter<Boot>, methods: &'static str) -> MethodRouter<Boot> {
+fn allow(routes: UtoipaMethodRouter<Boot>, methods: &'static str) -> UtoipaMethodRouter<Boot> {
     let refuse = move || async move {
         let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("allow {methods}"));
         ([(header::ALLOW, methods)], problem).into_response()
     };
-    routes.head(refuse).fallback(refuse)
+    routes.map(|it: MethodRouter<Boot>| it.head(refuse).fallback(refuse))
 }
 
 fn without_slash(mut request: Request) -> Request {
@@ -107,4 +117,34 @@ fn without_slash(mut request: Request) -> Request {
         }
     }
     request
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use domain::Document;
+    use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+    use web::mirror::Mirror;
+    use web::{Database, openapi};
+
+    use super::{Boot, Config, documented};
+
+    #[tokio::test]
+    async fn the_document_tells_every_route_and_its_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let document = "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"example\"\n";
+        let config = Config::parse(&Document::parse(document).unwrap()).unwrap();
+        let nowhere = PgConnectOptions::new_without_pgpass().host("/nonexistent");
+        let boot = Boot::new(
+            config,
+            Mirror::load(folder.path(), "inventory").unwrap(),
+            Mirror::load(folder.path(), "bootparams").unwrap(),
+            Database::ready(PgPoolOptions::new().connect_lazy_with(nowhere)),
+        );
+        let (routes, document) = documented(boot);
+        let untold = openapi::undocumented(&routes, &document);
+        assert!(untold.is_empty(), "{untold:?}");
+        let wrong = openapi::unguarded(routes, &document).await;
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
 }

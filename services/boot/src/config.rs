@@ -70,6 +70,24 @@ impl Config {
         let net = own.or_else(|| self.network.first(PlaneKind::Nodes).map(|(_, net)| net))?;
         Some(format!("http://{}:{PLAIN_PORT}", net.addr()))
     }
+
+    /// Whether a node asks from another address than its own, in a network where it has one: from the pool.
+    pub(crate) fn is_astray(&self, caller: Option<IpAddr>, own: impl Iterator<Item = IpAddr>) -> bool {
+        let Some(IpAddr::V4(caller)) = caller else { return false };
+        let mut nodes = self.network.planes.iter().filter(|it| it.kind == PlaneKind::Nodes);
+        let Some(here) = nodes.find_map(|it| it.networks().find(|net| net.contains(&caller))) else {
+            return false;
+        };
+        let mut at_home = false;
+        for address in own {
+            let IpAddr::V4(address) = address else { continue };
+            if address == caller {
+                return false;
+            }
+            at_home |= here.contains(&address);
+        }
+        at_home
+    }
 }
 
 /// Whether the text can stand in a script as one word and is http or https.
@@ -101,6 +119,20 @@ mod tests {
             assert!(parse(&format!("[boot]\nadvertise_url = \"{bad}\"")).is_err(), "{bad}");
         }
         assert!(parse("[boot]\nadvertize_url = \"http://a\"").is_err());
+    }
+
+    #[test]
+    fn a_node_is_astray_where_it_has_another_address() {
+        let plane = "[[network.planes]]\nname = \"a\"\nkind = \"nodes\"\naddresses = [\"172.16.0.254/24\"]\n";
+        let config = parse(plane).unwrap();
+        let astray = |caller: &str, own: &[&str]| {
+            config.is_astray(caller.parse().ok(), own.iter().map(|it| it.parse().unwrap()))
+        };
+        assert!(astray("172.16.0.201", &["172.16.0.1"]));
+        assert!(!astray("172.16.0.1", &["10.0.0.1", "172.16.0.1"]), "its own");
+        assert!(!astray("172.16.0.201", &["10.0.0.1"]), "it has none here");
+        assert!(!astray("127.0.0.1", &["172.16.0.1"]), "no network of nodes");
+        assert!(!astray("", &["172.16.0.1"]));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use web::feed::CommitError;
 use web::{Problem, Unavailable};
 
 use crate::model::SettingsError;
-use crate::wire::BodyError;
+use crate::wire::{BodyError, LineError};
 
 /// A request that is not answered with success.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,8 @@ pub(crate) enum Error {
     Body(#[from] BodyError),
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Line(#[from] LineError),
     #[error("postgres.Add: data already exists")]
     Exists,
     #[error("name a kernel, and at least one of macs, hosts and nids")]
@@ -88,6 +90,7 @@ impl IntoResponse for Error {
                 Problem::new(StatusCode::NOT_FOUND, format!("Not Found: {self}"))
             }
             Self::UnknownHost(..) => Problem::new(StatusCode::NOT_FOUND, format!("Not Found - {self}")),
+            Self::Line(_) => Problem::new(StatusCode::CONFLICT, self.to_string()),
             Self::NotFound(_) | Self::UnknownAddress => Problem::new(StatusCode::NOT_FOUND, self.to_string()),
             Self::Unavailable(error) => Problem::unavailable(error.to_string()),
             Self::Commit(CommitError::Lagging(error)) => Problem::unavailable(error.to_string()),

@@ -2,11 +2,11 @@
 //!
 //! # Precedence
 //!
-//! A script is asked for by MAC address, name (an xname or a node's name) or NID. The first of these that has
-//! parameters decides:
+//! A script is asked for by MAC address, name (an xname or a node's name) or NID. Whatever it is asked by, the
+//! inventory tells which node is meant, and the first of these that has an entry decides; entries are not merged:
 //!
 //! 1. exactly what was asked: that MAC, host word or NID (recordings `bss-script-025`, `-026`, `-028`);
-//! 2. the node's other MAC addresses, in order of interface id;
+//! 2. the node's MAC addresses, in order of interface id;
 //! 3. its xname, then its name, as a host word;
 //! 4. its NID;
 //! 5. its groups' labels, as host words, in order of label;
@@ -15,8 +15,15 @@
 //! A machine that is in no inventory is told to wait and to ask again with `arch=`; then 1, the host word
 //! `Unknown-<arch>` and `Default` decide, and without any of them it waits on (recordings `bss-script-019`,
 //! `-034`). A node asked for by name or NID whose parameters are held by MAC is sent on to its MAC (recording
-//! `-014`, `-015`).
+//! `-014`, `-015`). `pilotctl boot script NODE --explain` shows the list for one node.
+//!
+//! # Architectures
+//!
+//! An entry may name another kernel for machines of some architectures. A machine that did not say what it is by
+//! `arch=` is then sent back to say it; one without a kernel of its own boots the entry's. iPXE in a BIOS is an i386
+//! program on whatever machine, so that `i386` boots what is set for `x86_64` unless it is set itself.
 
+mod architecture;
 mod lookup;
 mod settings;
 mod target;
@@ -27,12 +34,25 @@ use std::sync::Arc;
 use domain::feed::{Change, View};
 use serde::Deserialize;
 
-pub(crate) use lookup::{Asked, Outcome, look_up, node_mac, node_of};
-pub(crate) use settings::{Edit, Settings, SettingsError};
+pub use architecture::Architecture;
+pub(crate) use lookup::{Asked, Found, Outcome, explain, look_up, node_mac, node_of};
+pub use settings::Variant;
+pub(crate) use settings::{COMMAND_LINE_MAX, Edit, Image, Settings, SettingsError};
 pub(crate) use target::{Host, Target};
 
 /// The kind of our rows in the change feed.
 pub(crate) const KIND: &str = "bootparams";
+
+/// Which targets' entries are meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Selected<'a> {
+    /// Every one.
+    All,
+    /// Those that name a machine; BSS leaves groups' names and `Default` out (recording `bss-params-050`).
+    Machines,
+    /// These, if they have one.
+    These(&'a [Target]),
+}
 
 /// What every target boots, in memory. Equal settings are kept once.
 #[derive(Debug, Default)]
@@ -72,13 +92,12 @@ impl Parameters {
         self.by_target.get(target)
     }
 
-    /// The entries of these targets, or of every machine's: targets with equal settings together, in order of
-    /// their first target. Host words that name no machine are shown only if they are asked for (recording
-    /// `bss-params-050`: a group's name and `Default` are not in the list).
-    pub(crate) fn entries(&self, of: Option<&[Target]>) -> Vec<(Vec<&Target>, &Settings)> {
+    /// Entries: targets with equal settings together, in order of their first target.
+    pub(crate) fn entries(&self, of: Selected<'_>) -> Vec<(Vec<&Target>, &Settings)> {
         let chosen: Vec<(&Target, &Arc<Settings>)> = match of {
-            None => self.by_target.iter().filter(|(it, _)| it.is_machine()).collect(),
-            Some(of) => {
+            Selected::All => self.by_target.iter().collect(),
+            Selected::Machines => self.by_target.iter().filter(|(it, _)| it.is_machine()).collect(),
+            Selected::These(of) => {
                 let of: BTreeSet<&Target> = of.iter().collect();
                 of.into_iter().filter_map(|it| self.by_target.get_key_value(it)).collect()
             }
@@ -102,7 +121,7 @@ mod tests {
     use domain::feed::{Change, View};
     use serde_json::json;
 
-    use super::{KIND, Parameters, Target};
+    use super::{KIND, Parameters, Selected, Target};
 
     #[test]
     fn equal_settings_are_one_entry_and_are_kept_once() {
@@ -112,14 +131,15 @@ mod tests {
             view.apply(&Change::put(KIND, id, row.clone())).unwrap();
         }
         assert_eq!((view.by_target.len(), view.shared.len()), (4, 1));
-        let entries = view.entries(None);
+        let entries = view.entries(Selected::Machines);
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0].0.len(), 3, "Default names no machine");
         let default = [Target::parse("host", "Default").unwrap()];
-        assert_eq!(view.entries(Some(&default)).len(), 1);
+        assert_eq!(view.entries(Selected::These(&default)).len(), 1);
+        assert_eq!(view.entries(Selected::All)[0].0.len(), 4);
         for id in ["mac:ec:e7:a7:05:a1:fc", "host:x1000c1s7b1n0", "nid:3", "host:Default"] {
             view.apply(&Change::delete(KIND, id)).unwrap();
         }
-        assert!(view.shared.is_empty() && view.entries(None).is_empty());
+        assert!(view.shared.is_empty() && view.entries(Selected::Machines).is_empty());
     }
 }

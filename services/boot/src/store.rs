@@ -1,5 +1,8 @@
 //! All SQL of boot.
 
+use serde_json::Value;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
 use sqlx::{PgTransaction, Row as _};
 
 use crate::model::{Settings, Target};
@@ -17,8 +20,8 @@ pub(crate) async fn insert_new(
 ) -> sqlx::Result<Vec<Target>> {
     let (kinds, keys) = columns(targets.iter());
     let rows = sqlx::query(
-        "insert into boot_parameters (kind, target, kernel, initrd, params)
-         select kind, target, $3, $4, $5 from unnest($1::text[], $2::text[]) as new (kind, target)
+        "insert into boot_parameters (kind, target, kernel, initrd, params, architectures)
+         select kind, target, $3, $4, $5, $6 from unnest($1::text[], $2::text[]) as new (kind, target)
          on conflict (kind, target) do nothing
          returning kind, target",
     )
@@ -27,30 +30,31 @@ pub(crate) async fn insert_new(
     .bind(settings.kernel())
     .bind(settings.initrd())
     .bind(settings.params())
+    .bind(Json(settings.architectures()))
     .fetch_all(&mut **tx)
     .await?;
     rows.iter().map(read_target).collect()
 }
 
-/// What the targets have, locked until the transaction ends.
+/// What the targets have, locked until the transaction ends; none for what we would not serve.
 pub(crate) async fn find_for_update(
     tx: &mut PgTransaction<'_>,
     targets: &[Target],
-) -> sqlx::Result<Vec<(Target, Settings)>> {
+) -> sqlx::Result<Vec<(Target, Option<Settings>)>> {
     let (kinds, keys) = columns(targets.iter());
     let rows = sqlx::query(
-        "select kind, target, kernel, initrd, params from boot_parameters
-         where (kind, target) in (select * from unnest($1::text[], $2::text[]))
+        "select kind, target, jsonb_build_object('kernel', kernel, 'initrd', initrd, 'params', params,
+             'architectures', architectures) as settings
+         from boot_parameters where (kind, target) in (select * from unnest($1::text[], $2::text[]))
          order by kind, target for update",
     )
     .bind(kinds)
     .bind(keys)
     .fetch_all(&mut **tx)
     .await?;
-    let read = |row| {
-        let settings =
-            Settings::new(row_text(row, "kernel")?, row_text(row, "initrd")?, row_text(row, "params")?);
-        Ok((read_target(row)?, settings.map_err(|it| sqlx::Error::Decode(it.into()))?))
+    let read = |row: &PgRow| {
+        let settings: Value = row.try_get("settings")?;
+        Ok((read_target(row)?, serde_json::from_value(settings).ok()))
     };
     rows.iter().map(read).collect()
 }
@@ -60,16 +64,17 @@ pub(crate) async fn upsert(tx: &mut PgTransaction<'_>, rows: &[(Target, Settings
     let (kinds, keys) = columns(rows.iter().map(|(target, _)| target));
     let column = |pick: fn(&Settings) -> &str| rows.iter().map(|(_, it)| pick(it)).collect::<Vec<_>>();
     sqlx::query(
-        "insert into boot_parameters (kind, target, kernel, initrd, params)
-         select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+        "insert into boot_parameters (kind, target, kernel, initrd, params, architectures)
+         select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[])
          on conflict (kind, target) do update set kernel = excluded.kernel, initrd = excluded.initrd,
-             params = excluded.params, changed = now()",
+             params = excluded.params, architectures = excluded.architectures, changed = now()",
     )
     .bind(kinds)
     .bind(keys)
     .bind(column(Settings::kernel))
     .bind(column(Settings::initrd))
     .bind(column(Settings::params))
+    .bind(rows.iter().map(|(_, it)| Json(it.architectures())).collect::<Vec<_>>())
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -109,11 +114,7 @@ pub(crate) async fn delete_entry(
     rows.iter().map(read_target).collect()
 }
 
-fn row_text(row: &sqlx::postgres::PgRow, column: &str) -> sqlx::Result<String> {
-    row.try_get(column)
-}
-
-fn read_target(row: &sqlx::postgres::PgRow) -> sqlx::Result<Target> {
+fn read_target(row: &PgRow) -> sqlx::Result<Target> {
     let (kind, key): (String, String) = (row.try_get("kind")?, row.try_get("target")?);
     Target::parse(&kind, &key)
         .ok_or_else(|| sqlx::Error::Decode(format!("no boot target: {kind} {key}").into()))

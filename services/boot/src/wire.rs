@@ -1,97 +1,24 @@
 //! The bytes: iPXE scripts, and BSS' bodies with the error texts of the recorded service.
 
+mod script;
+
+use std::collections::BTreeMap;
+
 use domain::inventory::Component;
 use domain::{MacAddr, Nid, Xname};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
-use crate::model::{Asked, Edit, Host, Settings, Target};
+use crate::model::{self, Architecture, Edit, Settings, Target, Variant};
 
-/// How long a machine without a script waits, seconds (recording `bss-script-019`).
-const WAIT_S: u32 = 10;
-/// How long after a failed boot (recording `bss-script-010`).
-const RETRY_S: u32 = 30;
-/// What stays as it is in a query of ours; all else is percent-encoded, so that a value is no command.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b':').remove(b'.').remove(b'-').remove(b'_');
-
-/// By which way the machine reaches the head.
-#[derive(Clone, Debug)]
-pub(crate) struct Origin {
-    /// Scheme, host and port, `http://172.16.0.254:8081`.
-    pub(crate) base: String,
-    /// What `ds=nocloud-net;s=` names, with a slash at the end.
-    pub(crate) cloud_init: String,
-}
-
-impl Origin {
-    fn script_url(&self, key: &str, value: &str, rest: &str) -> String {
-        let value = utf8_percent_encode(value, PLAIN);
-        format!("{}/apis/bss/boot/v1/bootscript?{key}={value}{rest}", self.base)
-    }
-}
-
-/// The kernel's command line: BSS' words are added where the parameters do not have them (recording `-030`),
-/// and an `initrd…` word of theirs is cut out (recording `-032`).
-pub(crate) fn command_line(settings: &Settings, node: Option<&Component>, origin: &Origin) -> String {
-    let words: Vec<&str> =
-        settings.params().split(' ').map(|it| if it.starts_with("initrd") { "" } else { it }).collect();
-    let has = |key: &str| words.iter().any(|it| it.starts_with(key));
-    let mut line = words.join(" ");
-    let mut add = |key: &str, value: String| {
-        if !has(key) {
-            let blank = if line.is_empty() { "" } else { " " };
-            line.push_str(&format!("{blank}{key}{value}"));
-        }
-    };
-    if let Some(node) = node {
-        add("xname=", node.id.to_string());
-        if let Some(nid) = node.nid {
-            add("nid=", nid.to_string());
-        }
-    }
-    add("ds=", format!("nocloud-net;s={}", origin.cloud_init));
-    if settings.initrd().is_empty() { line } else { format!("initrd=initrd {line}") }
-}
-
-/// The script that boots. A failure comes back by MAC if one is known, as BSS does.
-pub(crate) fn boot_script(
-    settings: &Settings,
-    node: Option<&Component>,
-    again: &Asked,
-    retry: u32,
-    origin: &Origin,
-) -> String {
-    let line = command_line(settings, node, origin);
-    let mut script =
-        format!("#!ipxe\nkernel --name kernel {} {line} || goto boot_retry\n", settings.kernel());
-    if !settings.initrd().is_empty() {
-        script.push_str(&format!("initrd --name initrd {} || goto boot_retry\n", settings.initrd()));
-    }
-    let rest = format!("&retry={}", retry.saturating_add(1));
-    let url = origin.script_url(again.key(), &again.value(), &rest);
-    script + &format!("boot || goto boot_retry\n:boot_retry\nsleep {RETRY_S}\nchain {url}\n\n")
-}
-
-/// The script of a machine that has nothing to boot yet: it waits and says its architecture.
-pub(crate) fn wait_script(asked: &Asked, epoch: i64, origin: &Origin) -> String {
-    let rest = format!("&arch=${{buildarch}}&ts={epoch}");
-    let url = origin.script_url(asked.key(), &asked.value(), &rest);
-    format!("#!ipxe\nsleep {WAIT_S}\nchain {url}\n\n")
-}
-
-/// The script of a machine that said its architecture and still has nothing to boot. It stays here until it
-/// has: `--replace` because each nested `chain` would take some of iPXE's stack, and the loop in case the
-/// head is down. `dhcp` first, because a machine that was added meanwhile has an address of its own now.
-pub(crate) fn retry_script(asked: &Asked, arch: &str, retry: u32, origin: &Origin) -> String {
-    let arch = utf8_percent_encode(arch, PLAIN);
-    let rest = format!("&arch={arch}&retry={}", retry.saturating_add(1));
-    let url = origin.script_url(asked.key(), &asked.value(), &rest);
-    format!("#!ipxe\n:again\nsleep {WAIT_S}\ndhcp || goto again\nchain --replace {url} || goto again\n\n")
-}
+pub(crate) use script::{
+    LineError, Origin, ask_script, boot_script, command_line, refused_script, renew_script, retry_script,
+    wait_script,
+};
 
 /// An entry of the API: targets and what they boot.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Entry {
     /// Host words: xnames, node names, group labels, `Default`, `Unknown-<arch>`.
@@ -102,6 +29,7 @@ pub struct Entry {
     pub macs: Vec<String>,
     /// Node numbers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<i32>)]
     pub nids: Vec<i64>,
     /// The kernel's command line.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -112,6 +40,40 @@ pub struct Entry {
     /// The initrd's URL; empty for none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub initrd: String,
+    /// What machines of an architecture boot instead, by iPXE's word: `x86_64`, `arm64` …; BSS has no such member.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub architectures: BTreeMap<Architecture, Variant>,
+}
+
+/// An entry as BSS shows it: with the member `cloud-init`, which is always empty (recording `bss-script-048`).
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct ShownEntry {
+    #[serde(flatten)]
+    entry: Entry,
+    #[serde(rename = "cloud-init")]
+    cloud_init: EmptyCloudInit,
+}
+
+/// No data for cloud-init: it is the service cloud-init's.
+#[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct EmptyCloudInit {
+    #[schema(value_type = Option<Object>)]
+    meta_data: (),
+    #[schema(value_type = Option<Object>)]
+    user_data: (),
+    phone_home: EmptyPhoneHome,
+}
+
+/// What no node told.
+#[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
+pub(crate) struct EmptyPhoneHome {
+    pub_key_dsa: &'static str,
+    pub_key_rsa: &'static str,
+    pub_key_ecdsa: &'static str,
+    instance_id: &'static str,
+    hostname: &'static str,
+    fqdn: &'static str,
 }
 
 impl Entry {
@@ -120,6 +82,7 @@ impl Entry {
             params: settings.params().to_owned(),
             kernel: settings.kernel().to_owned(),
             initrd: settings.initrd().to_owned(),
+            architectures: settings.architectures().clone(),
             ..Self::default()
         };
         for target in targets {
@@ -132,15 +95,41 @@ impl Entry {
         entry
     }
 
-    /// The entry with the member `cloud-init`, which is always empty (recording `bss-script-048`).
-    pub(crate) fn shown(&self) -> Value {
-        let mut shown = serde_json::to_value(self).unwrap_or_default();
-        let keys = json!({"pub_key_dsa": "", "pub_key_rsa": "", "pub_key_ecdsa": "",
-            "instance_id": "", "hostname": "", "fqdn": ""});
-        shown["cloud-init"] = json!({"meta-data": null, "user-data": null, "phone-home": keys});
-        shown
+    /// The entry as BSS shows it.
+    pub(crate) fn shown(self) -> ShownEntry {
+        ShownEntry { entry: self, cloud_init: EmptyCloudInit::default() }
     }
 }
+
+/// The body of a write, as it is documented; [`parse_write`] reads it, with BSS' words for what is wrong.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the document alone is made from it")]
+pub(crate) struct WriteBody {
+    /// Host words: xnames; with PUT, PATCH and DELETE also node names, group labels, `Default`, `Unknown-<arch>`
+    #[schema(max_length = 128, pattern = "^[A-Za-z0-9._:-]+$")]
+    hosts: Option<Vec<String>>,
+    /// MAC addresses
+    #[schema(pattern = "^([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}$")]
+    macs: Option<Vec<String>>,
+    /// Node numbers
+    nids: Option<Vec<i32>>,
+    /// The kernel's command line; without `${`, line breaks, `&&`, `||` and the words `;` and `#…`
+    #[schema(max_length = 1792)]
+    params: Option<String>,
+    /// The kernel's URL
+    #[schema(max_length = 1024)]
+    kernel: Option<String>,
+    /// The initrd's URL
+    #[schema(max_length = 1024)]
+    initrd: Option<String>,
+    /// What machines of an architecture boot instead; null takes it away
+    architectures: Option<BTreeMap<Architecture, VariantOrNull>>,
+}
+
+/// What machines of an architecture boot, or null.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the document alone is made from it")]
+pub(crate) struct VariantOrNull(Option<Variant>);
 
 /// A body that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -157,6 +146,8 @@ pub(crate) enum BodyError {
     Mac(String),
     #[error("invalid xname: {0}")]
     Xname(String),
+    #[error("architectures: {0}; name the architectures as iPXE does ({known}), each with its kernel", known = known())]
+    Architectures(String),
     #[error("invalid host: {0}; write an xname, a node's name, a group's label or Default")]
     Host(String),
     /// Refused without a reason (recording `bss-script-047`).
@@ -188,7 +179,7 @@ pub(crate) fn parse_write(body: &[u8], xnames_only: bool) -> Result<Write, BodyE
         targets.push(Target::Mac(mac));
     }
     for text in strings(&members, "hosts")? {
-        let host = Host::parse(&text).ok_or_else(|| {
+        let host = model::Host::parse(&text).ok_or_else(|| {
             if xnames_only { BodyError::Xname(text.clone()) } else { BodyError::Host(text.clone()) }
         })?;
         if xnames_only && !host.is_xname() {
@@ -203,8 +194,20 @@ pub(crate) fn parse_write(body: &[u8], xnames_only: bool) -> Result<Write, BodyE
         kernel: text(&members, "kernel")?,
         initrd: text(&members, "initrd")?,
         params: text(&members, "params")?,
+        architectures: architectures(&members)?,
     };
     Ok(Write { targets, edit })
+}
+
+/// What machines of an architecture boot; null takes it away.
+fn architectures(members: &Map<String, Value>) -> Result<BTreeMap<Architecture, Option<Variant>>, BodyError> {
+    let given = members.get("architectures").filter(|it| !it.is_null());
+    let read = given.map(BTreeMap::deserialize).transpose();
+    Ok(read.map_err(|it| BodyError::Architectures(it.to_string()))?.unwrap_or_default())
+}
+
+fn known() -> String {
+    Architecture::ALL.map(Architecture::name).join(", ")
 }
 
 /// Parses what a GET asks for by its body; what names nothing is left out.
@@ -286,33 +289,66 @@ fn numbers(members: &Map<String, Value>, member: &'static str) -> Result<Vec<Nid
     elements(members, member, "[]int32")?.iter().map(read).collect()
 }
 
-/// A node as `/hosts` shows it. Its MAC addresses stand there twice if a controller is known, once from the
-/// endpoint and once from the interfaces (recording `bss-script-007`).
-pub(crate) fn host(node: &Component, macs: &[MacAddr], controlled: bool) -> Value {
-    let mut shown = Map::new();
-    let mut put = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            shown.insert(key.to_owned(), value);
+/// A node as `/hosts` shows it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Host {
+    #[serde(rename = "ID")]
+    #[schema(value_type = String)]
+    id: Xname,
+    #[serde(rename = "Type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flag: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    software_status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_role: Option<String>,
+    #[serde(rename = "NID", skip_serializing_if = "Option::is_none")]
+    nid: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    net_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<String>,
+    #[serde(rename = "FQDN")]
+    fqdn: &'static str,
+    /// Each stands there twice if a controller is known, once from the endpoint and once from the interfaces
+    /// (recording `bss-script-007`).
+    #[serde(rename = "MAC")]
+    #[schema(value_type = Vec<String>)]
+    macs: Vec<MacAddr>,
+    endpoint_enabled: bool,
+}
+
+impl Host {
+    pub(crate) fn of(node: &Component, macs: &[MacAddr], controlled: bool) -> Self {
+        let times = if controlled { 2 } else { 1 };
+        Self {
+            id: node.id.clone(),
+            kind: node.id.kind().name(),
+            state: node.state.clone(),
+            flag: node.flag.clone(),
+            enabled: node.enabled,
+            software_status: node.software_status.clone(),
+            role: node.role.clone(),
+            sub_role: node.sub_role.clone(),
+            nid: node.nid.map(|it| it.0),
+            net_type: node.net_type.clone(),
+            arch: node.arch.clone(),
+            class: node.class.clone(),
+            fqdn: "",
+            macs: macs.iter().flat_map(|it| std::iter::repeat_n(*it, times)).collect(),
+            endpoint_enabled: controlled,
         }
-    };
-    let text = |it: &Option<String>| it.clone().map(Value::from);
-    put("ID", Some(Xname::as_str(&node.id).into()));
-    put("Type", Some(node.id.kind().name().into()));
-    put("State", text(&node.state));
-    put("Flag", text(&node.flag));
-    put("Enabled", node.enabled.map(Value::from));
-    put("SoftwareStatus", text(&node.software_status));
-    put("Role", text(&node.role));
-    put("SubRole", text(&node.sub_role));
-    put("NID", node.nid.map(|it| it.0.into()));
-    put("NetType", text(&node.net_type));
-    put("Arch", text(&node.arch));
-    put("Class", text(&node.class));
-    put("FQDN", Some("".into()));
-    let times = if controlled { 2 } else { 1 };
-    put("MAC", Some(macs.iter().flat_map(|it| std::iter::repeat_n(it.to_string(), times)).collect()));
-    put("EndpointEnabled", Some(controlled.into()));
-    Value::Object(shown)
+    }
 }
 
 #[cfg(test)]

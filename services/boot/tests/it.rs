@@ -3,6 +3,8 @@
 
 #[path = "it/harness.rs"]
 mod harness;
+#[path = "it/kernels.rs"]
+mod kernels;
 #[path = "it/outage.rs"]
 mod outage;
 #[path = "it/recordings.rs"]

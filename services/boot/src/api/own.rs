@@ -1,38 +1,115 @@
-//! Paths of our own: what a node would boot and why, and from what is answered.
+//! Paths of our own: what a node would boot and why, every entry, and from what is answered.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use web::mirror::Freshness;
-use web::{Caller, Json, Path};
+use web::{Caller, Json, Path, Problem, Query};
 
 use super::Boot;
-use super::script::{answer, origin};
-use crate::client::Script;
-use crate::model::{Asked, node_mac, node_of};
+use super::script::{Answer, origin};
+use crate::client::{Considered, Script};
+use crate::model::{Asked, Found, Outcome, Selected, explain, node_mac, node_of};
+use crate::wire::Entry;
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct As {
+    /// As a machine that has said this architecture; else the inventory's word counts
+    arch: Option<String>,
+}
+
+/// From what is answered.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Readiness {
+    ready: bool,
+    /// `empty`, `last-good`, `live`
+    inventory: &'static str,
+    /// The same
+    parameters: &'static str,
+    /// `connected`, `lost`
+    database: &'static str,
+}
 
 /// The script of a MAC address, an xname or a name, as the machine gets it. Not in the history, and no event.
+#[utoipa::path(
+    get, path = "/pilothouse/v1/script/{word}", params(
+        ("word" = String, Path, description = "A MAC address, an xname or a node's name"),
+        As,
+    ),
+    description = "What a machine would boot now, which entry says so, and which others were considered.",
+    responses(
+        (status = 200, body = Script, content_type = "application/json"),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "No word"),
+    )
+)]
 pub(super) async fn show_script(
     State(boot): State<Boot>,
     caller: Caller,
     Path(word): Path<String>,
+    Query(As { arch }): Query<As>,
     headers: HeaderMap,
 ) -> Json<Script> {
     let asked = if domain::MacAddr::parse_bare(&word).is_ok() { Asked::Mac(word) } else { Asked::Name(word) };
     let pattern = &boot.config.node_name;
-    // A node asks by its MAC address.
-    let mac = boot.inventory.read(|it| node_of(it, &asked, pattern).and_then(|node| node_mac(it, node)));
-    let asked = match (asked, mac) {
-        (Asked::Name(_), Some(mac)) => Asked::Mac(mac.to_string()),
-        (asked, _) => asked,
-    };
-    let answer = answer(&boot, &asked, None);
-    let (script, source) = answer.render(None, 0, &origin(&boot.config, &caller, &headers));
-    Json(Script { node: answer.node.map(|it| it.id), script, source })
+    let origin = origin(&boot.config, &caller, &headers);
+    let arch = arch.as_deref();
+    Json(boot.inventory.read(|inventory| {
+        // A node asks by its MAC address.
+        let mac = node_of(inventory, &asked, pattern).and_then(|it| node_mac(inventory, it));
+        let asked = match (asked, mac) {
+            (Asked::Name(_), Some(mac)) => Asked::Mac(mac.to_string()),
+            (asked, _) => asked,
+        };
+        boot.parameters.read(|parameters| {
+            let answer = Answer::find(&boot.config, inventory, parameters, &asked, arch);
+            let used = match &answer.outcome {
+                Outcome::Boot(found) | Outcome::Ask(found) => Some(found),
+                Outcome::Wait => None,
+            };
+            let considered = explain(inventory, parameters, pattern, &asked, arch);
+            let considered = considered.into_iter().map(|(target, source, settings)| Considered {
+                used: used.is_some_and(|it| it.target == target),
+                target: target.to_string(),
+                source: source.to_string(),
+                kernel: settings.map(|it| it.image(answer.architecture(arch)).kernel.to_owned()),
+            });
+            // Without an architecture the machine would only be asked for it.
+            let boot = |it: &Found| answer.boot(it, arch, 0, &origin);
+            Script {
+                node: answer.node.map(|it| it.id.clone()),
+                source: used.map_or_else(|| "none".to_owned(), |it| it.source.to_string()),
+                target: used.map(|it| it.target.to_string()),
+                script: used.map_or_else(|| answer.render(arch, 0, &origin), boot),
+                considered: considered.collect(),
+            }
+        })
+    }))
+}
+
+#[utoipa::path(
+    get, path = "/pilothouse/v1/parameters",
+    description = "Every entry, also those of groups, names and `Default`.",
+    responses((status = 200, body = Vec<Entry>, content_type = "application/json"))
+)]
+pub(super) async fn list_parameters(State(boot): State<Boot>) -> Json<Vec<Entry>> {
+    Json(boot.parameters.read(|it| {
+        let entries = it.entries(Selected::All);
+        entries.iter().map(|(targets, settings)| Entry::of(targets, settings)).collect()
+    }))
 }
 
 /// 200 if scripts can be rendered, from whatever copy; the body says which.
+#[utoipa::path(
+    get, path = "/readyz", description = "Whether scripts can be rendered, and from which copies.",
+    responses(
+        (status = 200, body = Readiness, content_type = "application/json"),
+        (status = 503, body = Readiness, content_type = "application/json", description = "Nothing was read yet"),
+    )
+)]
 pub(super) async fn show_readiness(State(boot): State<Boot>) -> Response {
     let word = |it| match it {
         Freshness::Empty => "empty",
@@ -41,9 +118,9 @@ pub(super) async fn show_readiness(State(boot): State<Boot>) -> Response {
     };
     let (inventory, parameters) = (boot.inventory.freshness(), boot.parameters.freshness());
     let ready = inventory != Freshness::Empty && parameters != Freshness::Empty;
-    let database = boot.database.pool().is_ok() && !boot.database.is_lost();
-    let body = json!({"ready": ready, "inventory": word(inventory), "parameters": word(parameters),
-        "database": if database { "connected" } else { "lost" }});
+    let there = boot.database.pool().is_ok() && !boot.database.is_lost();
+    let database = if there { "connected" } else { "lost" };
+    let body = Readiness { ready, inventory: word(inventory), parameters: word(parameters), database };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
 }

@@ -2,51 +2,54 @@
 
 use std::collections::HashMap;
 
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use domain::feed::Change;
 use domain::{MacAddr, Nid};
 use serde::Deserialize;
-use serde_json::Value;
-use web::Query;
+use utoipa::IntoParams;
+use web::{Problem, Query};
 
 use super::Boot;
+use super::reply::{Body, done, json};
 use crate::error::Error;
-use crate::model::{Host, KIND, Settings, Target};
+use crate::model::{Host, KIND, Selected, Settings, Target};
 use crate::store;
-use crate::wire::{Entry, Write, parse_selection, parse_write};
+use crate::wire::{Entry, ShownEntry, Write, WriteBody, parse_selection, parse_write};
 
-/// BSS' spelling of the media type.
-pub(super) const JSON: &str = "application/json; charset=UTF-8";
-
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Words {
+    /// MAC addresses, with commas between
     mac: Option<String>,
+    /// Host words, with commas between: xnames, names, labels of groups, `Default`
     name: Option<String>,
+    /// Node numbers, with commas between
     nid: Option<String>,
-}
-
-/// The answer of a write: a status, the media type, and no body.
-fn done(status: StatusCode) -> Response {
-    (status, [(header::CONTENT_TYPE, JSON)]).into_response()
-}
-
-/// JSON as Go writes it: one line with a line feed.
-pub(super) fn json(value: &Value) -> Response {
-    ([(header::CONTENT_TYPE, JSON)], format!("{value}\n")).into_response()
 }
 
 fn words(list: Option<&String>) -> impl Iterator<Item = &str> {
     list.into_iter().flat_map(|it| it.split(',')).map(str::trim).filter(|it| !it.is_empty())
 }
 
+#[utoipa::path(
+    get, path = "/boot/v1/bootparameters", params(Words),
+    description = "Entries of machines, or those asked for; null if there are none at all. What is asked for may \
+        stand in a body too: {\"macs\", \"hosts\", \"nids\"}.",
+    responses(
+        (status = 200, body = Option<Vec<ShownEntry>>, content_type = "application/json; charset=UTF-8"),
+        (status = 400, body = Problem, content_type = "application/problem+json",
+            description = "No such number, or a body that is none"),
+        (status = 404, body = Problem, content_type = "application/problem+json",
+            description = "None of those asked for has an entry"),
+    )
+)]
 pub(super) async fn list(
     State(boot): State<Boot>,
     Query(query): Query<Words>,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<Response, Error> {
     let mut asked = parse_selection(&body)?;
     asked.macs.extend(words(query.mac.as_ref()).map(str::to_owned));
@@ -61,19 +64,29 @@ pub(super) async fn list(
     let macs = asked.macs.iter().filter_map(|it| it.parse::<MacAddr>().ok()).map(Target::Mac);
     let hosts = asked.hosts.iter().filter_map(|it| Host::parse(it)).map(Target::Host);
     let targets: Vec<Target> = macs.chain(hosts).chain(asked.nids.into_iter().map(Target::Nid)).collect();
-    let of = kind.is_some().then_some(targets.as_slice());
-    let entries: Vec<Value> = boot.parameters.read(|it| {
+    let of = if kind.is_some() { Selected::These(&targets) } else { Selected::Machines };
+    let entries: Vec<ShownEntry> = boot.parameters.read(|it| {
         it.entries(of).iter().map(|(targets, settings)| Entry::of(targets, settings).shown()).collect()
     });
     match kind {
         Some(kind) if entries.is_empty() => Err(Error::NotFound(kind)),
-        None if entries.is_empty() => Ok(json(&Value::Null)),
-        _ => Ok(json(&entries.into())),
+        None if entries.is_empty() => Ok(json(&())),
+        _ => Ok(json(&entries)),
     }
 }
 
 /// POST: for targets that have nothing yet; those that do are passed over, unless all do.
-pub(super) async fn create(State(boot): State<Boot>, body: Bytes) -> Result<Response, Error> {
+#[utoipa::path(
+    post, path = "/boot/v1/bootparameters",
+    description = "Sets what machines boot that have nothing set yet; those that have are passed over, unless all have.",
+    request_body = WriteBody,
+    responses(
+        (status = 201, description = "Set"),
+        (status = 400, body = Problem, content_type = "application/problem+json",
+            description = "A body that cannot be taken, with the place; or nothing to set"),
+    )
+)]
+pub(super) async fn create(State(boot): State<Boot>, Body(body): Body) -> Result<Response, Error> {
     let Write { targets, edit } = parse_write(&body, true)?;
     if targets.is_empty() {
         return Err(if edit.kernel.is_none() { Error::Nothing } else { Error::Exists });
@@ -90,7 +103,17 @@ pub(super) async fn create(State(boot): State<Boot>, body: Bytes) -> Result<Resp
 }
 
 /// PUT: makes or changes; what the body leaves out stays as it was.
-pub(super) async fn replace(State(boot): State<Boot>, body: Bytes) -> Result<Response, Error> {
+#[utoipa::path(
+    put, path = "/boot/v1/bootparameters",
+    description = "Sets or changes what machines boot; members that are left out stay as they are.",
+    request_body = WriteBody,
+    responses(
+        (status = 200, description = "Set"),
+        (status = 400, body = Problem, content_type = "application/problem+json",
+            description = "A body that cannot be taken, with the place; or no kernel for a new target"),
+    )
+)]
+pub(super) async fn replace(State(boot): State<Boot>, Body(body): Body) -> Result<Response, Error> {
     let write = parse_write(&body, false)?;
     if write.targets.is_empty() {
         return Err(if write.edit.is_empty() { Error::NoData } else { Error::NoTargets });
@@ -99,7 +122,19 @@ pub(super) async fn replace(State(boot): State<Boot>, body: Bytes) -> Result<Res
 }
 
 /// PATCH: changes; every target must be there.
-pub(super) async fn update(State(boot): State<Boot>, body: Bytes) -> Result<Response, Error> {
+#[utoipa::path(
+    patch, path = "/boot/v1/bootparameters",
+    description = "Changes what machines boot; each must have an entry.",
+    request_body = WriteBody,
+    responses(
+        (status = 200, description = "Changed"),
+        (status = 400, body = Problem, content_type = "application/problem+json",
+            description = "A body that cannot be taken, with the place"),
+        (status = 404, body = Problem, content_type = "application/problem+json",
+            description = "Nothing to change, or a target without an entry"),
+    )
+)]
+pub(super) async fn update(State(boot): State<Boot>, Body(body): Body) -> Result<Response, Error> {
     let write = parse_write(&body, false)?;
     if write.edit.is_empty() {
         return Err(Error::NoChange);
@@ -112,7 +147,7 @@ pub(super) async fn update(State(boot): State<Boot>, body: Bytes) -> Result<Resp
 
 async fn apply(boot: &Boot, Write { targets, edit }: Write, make: bool) -> Result<Response, Error> {
     let mut tx = boot.database.begin().await?;
-    let mut old: HashMap<Target, Settings> =
+    let mut old: HashMap<Target, Option<Settings>> =
         store::find_for_update(&mut tx, &targets).await?.into_iter().collect();
     let missing: Vec<&Target> = targets.iter().filter(|it| !old.contains_key(it)).collect();
     if !make && !missing.is_empty() {
@@ -120,7 +155,7 @@ async fn apply(boot: &Boot, Write { targets, edit }: Write, make: bool) -> Resul
     }
     let mut rows = Vec::with_capacity(targets.len());
     for target in targets {
-        let settings = edit.apply(old.remove(&target).as_ref()).ok_or(Error::NoData)??;
+        let settings = edit.apply(old.remove(&target).flatten().as_ref()).ok_or(Error::NoData)??;
         rows.push((target, settings));
     }
     store::upsert(&mut tx, &rows).await?;
@@ -130,7 +165,17 @@ async fn apply(boot: &Boot, Write { targets, edit }: Write, make: bool) -> Resul
 }
 
 /// DELETE: targets; without any, the entry with exactly this kernel, initrd and parameters.
-pub(super) async fn remove(State(boot): State<Boot>, body: Bytes) -> Result<Response, Error> {
+#[utoipa::path(
+    delete, path = "/boot/v1/bootparameters",
+    description = "Takes targets away; without any, every entry with exactly this kernel, initrd and parameters.",
+    request_body = WriteBody,
+    responses(
+        (status = 200, description = "Taken away, or nothing was asked for"),
+        (status = 400, body = Problem, content_type = "application/problem+json",
+            description = "A body that cannot be taken, or no such target"),
+    )
+)]
+pub(super) async fn remove(State(boot): State<Boot>, Body(body): Body) -> Result<Response, Error> {
     let Write { targets, edit } = parse_write(&body, false)?;
     if targets.is_empty() && edit.is_empty() {
         return Ok(done(StatusCode::OK));

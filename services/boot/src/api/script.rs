@@ -1,34 +1,60 @@
 //! `/boot/v1/bootscript`: the one path that every node asks at every boot.
 
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::borrow::Cow;
+use std::time::Instant;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use daemon::BootEvent;
-use domain::inventory::Component;
+use domain::inventory::{Component, Inventory};
 use domain::{BootStage, Nid, Service};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use web::{Caller, Query};
+use utoipa::{IntoParams, ToSchema};
+use web::{Caller, Problem, Query};
 
-use super::{Boot, parameters};
+use super::Boot;
+use super::reply::json;
 use crate::config::Config;
 use crate::error::Error;
-use crate::model::{Asked, Outcome, look_up, node_mac, node_of};
-use crate::wire::{Origin, boot_script, command_line, retry_script, wait_script};
+use crate::model::{Architecture, Asked, Found, Outcome, Parameters, look_up, node_mac, node_of};
+use crate::wire::{
+    Origin, ask_script, boot_script, command_line, refused_script, renew_script, retry_script, wait_script,
+};
 
-#[derive(Debug, Default, Deserialize)]
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Request {
+    /// A MAC address; of the first three one is needed, and the first that is there counts
     mac: Option<String>,
+    /// An xname or a node's name
     name: Option<String>,
+    /// A node's number
     nid: Option<String>,
+    /// How often the machine has come back
     retry: Option<String>,
+    /// iPXE's `${buildarch}`; who says it has waited
     arch: Option<String>,
+    /// When the machine was told to wait
+    ts: Option<String>,
+    /// `1`: kernel, initrd and command line instead of a script
     json: Option<String>,
+}
+
+/// What a script boots.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BootData {
+    /// The word `kernel` and the command line
+    params: String,
+    /// The kernel's URL
+    kernel: String,
+    /// The initrd's URL
+    #[serde(skip_serializing_if = "str::is_empty")]
+    initrd: String,
 }
 
 impl Request {
@@ -43,45 +69,101 @@ impl Request {
     fn retry(&self) -> u32 {
         self.retry.as_ref().and_then(|it| it.parse().ok()).unwrap_or(0)
     }
-}
 
-/// What a look-up gave, with what rendering needs.
-pub(super) struct Answer {
-    pub(super) node: Option<Component>,
-    pub(super) outcome: Outcome,
-    /// What the next request asks by: the MAC as it was asked, else the node's first MAC (recording `-014`).
-    pub(super) again: Asked,
-}
-
-pub(super) fn answer(boot: &Boot, asked: &Asked, arch: Option<&str>) -> Answer {
-    let pattern = &boot.config.node_name;
-    boot.inventory.read(|inventory| {
-        let outcome = boot.parameters.read(|it| look_up(inventory, it, pattern, asked, arch));
-        let node = node_of(inventory, asked, pattern);
-        let mac = node.filter(|_| !matches!(asked, Asked::Mac(_))).and_then(|it| node_mac(inventory, it));
-        let again = mac.map_or_else(|| asked.clone(), |it| Asked::Mac(it.to_string()));
-        Answer { node: node.cloned(), outcome, again }
-    })
-}
-
-impl Answer {
-    /// The script's text, and where its settings come from.
-    pub(super) fn render(&self, arch: Option<&str>, retry: u32, origin: &Origin) -> (String, String) {
-        match (&self.outcome, arch) {
-            (Outcome::Boot(settings, source), _) => {
-                (boot_script(settings, self.node.as_ref(), &self.again, retry, origin), source.to_string())
-            }
-            (Outcome::Wait, Some(arch)) => {
-                (retry_script(&self.again, arch, retry, origin), "none".to_owned())
-            }
-            (Outcome::Wait, None) => {
-                let epoch = OffsetDateTime::now_utc().unix_timestamp();
-                (wait_script(&self.again, epoch, origin), "none".to_owned())
-            }
-        }
+    /// Whether this is the way back from the first script of a machine that waits, which takes no new address.
+    fn has_waited(&self) -> bool {
+        self.arch.is_some() && self.ts.is_some()
     }
 }
 
+/// What a look-up gave, with what rendering needs.
+pub(super) struct Answer<'a> {
+    pub(super) node: Option<&'a Component>,
+    pub(super) outcome: Outcome,
+    /// What was asked; without `arch` the next request asks by it too.
+    asked: &'a Asked,
+    /// The node's first MAC, if it was asked by something else (recording `bss-script-014`).
+    mac: Option<Asked>,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn find(
+        config: &Config,
+        inventory: &'a Inventory,
+        parameters: &Parameters,
+        asked: &'a Asked,
+        arch: Option<&str>,
+    ) -> Self {
+        let pattern = &config.node_name;
+        let outcome = look_up(inventory, parameters, pattern, asked, arch);
+        let node = node_of(inventory, asked, pattern);
+        let other = node.filter(|_| !matches!(asked, Asked::Mac(_)));
+        let mac = other.and_then(|it| node_mac(inventory, it)).map(|it| Asked::Mac(it.to_string()));
+        Self { node, outcome, asked, mac }
+    }
+
+    /// What the next request asks by.
+    fn again(&self) -> &Asked {
+        self.mac.as_ref().unwrap_or(self.asked)
+    }
+
+    /// The architecture that the machine said, else what the inventory says of the node.
+    pub(super) fn architecture(&self, arch: Option<&str>) -> Option<Architecture> {
+        match arch {
+            Some(word) => Architecture::parse(word),
+            None => Architecture::of_component(self.node?.arch.as_deref()?),
+        }
+    }
+
+    /// The script that boots what was found.
+    pub(super) fn boot(&self, found: &Found, arch: Option<&str>, retry: u32, origin: &Origin<'_>) -> String {
+        let image = found.settings.image(self.architecture(arch));
+        boot_script(image, self.node, self.again(), retry, origin).unwrap_or_else(|error| {
+            let asked = || self.asked.value().escape_default().take(64).collect();
+            let machine: String = self.node.map_or_else(asked, |it| it.id.to_string());
+            tracing::warn!("{machine} is told to wait: {error}");
+            refused_script(error, self.again(), retry, origin)
+        })
+    }
+
+    /// The script's text.
+    pub(super) fn render(&self, arch: Option<&str>, retry: u32, origin: &Origin<'_>) -> String {
+        match (&self.outcome, arch) {
+            (Outcome::Boot(found), _) => self.boot(found, arch, retry, origin),
+            (Outcome::Ask(_), _) => ask_script(self.asked, retry, origin),
+            (Outcome::Wait, Some(arch)) => retry_script(self.again(), arch, retry, origin),
+            (Outcome::Wait, None) => wait_script(self.again(), now(), origin),
+        }
+    }
+
+    /// `json=1`: the boot data with the final command line (BSS 1.32.2; recording `bss-script-016`).
+    fn data(&self, arch: Option<&str>, origin: &Origin<'_>) -> Result<BootData, Error> {
+        let (Outcome::Boot(found) | Outcome::Ask(found)) = &self.outcome else {
+            return Err(Error::NotFound("host"));
+        };
+        let image = found.settings.image(self.architecture(arch));
+        let line = command_line(image, self.node, origin)?;
+        let (kernel, initrd) = (image.kernel.to_owned(), image.initrd.to_owned());
+        Ok(BootData { params: format!("kernel {line}"), kernel, initrd })
+    }
+}
+
+#[utoipa::path(
+    get, path = "/boot/v1/bootscript", params(Request),
+    description = "What a machine boots, as an iPXE script: it boots, waits and asks again, or says its architecture.",
+    responses(
+        (status = 200, content(
+            (String = "text/plain; charset=UTF-8"),
+            (BootData = "application/json; charset=UTF-8"),
+        )),
+        (status = 400, body = Problem, content_type = "application/problem+json",
+            description = "Nothing is asked by"),
+        (status = 404, body = Problem, content_type = "application/problem+json",
+            description = "Only with `json=1`: the machine has nothing to boot"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "Only with `json=1`: the command line is longer than Linux takes"),
+    )
+)]
 pub(super) async fn show(
     State(boot): State<Boot>,
     caller: Caller,
@@ -90,102 +172,118 @@ pub(super) async fn show(
 ) -> Result<Response, Error> {
     let began = Instant::now();
     let asked = request.asked().ok_or(Error::NothingAsked)?;
+    let arch = request.arch.as_deref();
     let origin = origin(&boot.config, &caller, &headers);
-    let answer = answer(&boot, &asked, request.arch.as_deref());
-    if request.json.as_deref() == Some("1") {
-        return show_data(&answer, &origin);
-    }
-    let (text, source) = answer.render(request.arch.as_deref(), request.retry(), &origin);
-    match (&answer.outcome, &answer.node) {
-        (Outcome::Boot(settings, _), node) => {
-            note_served(&boot, &answer, &caller, settings.kernel(), &source, (text.len(), began.elapsed()));
-            if let Some(node) = node {
-                boot.history.lock().unwrap_or_else(std::sync::PoisonError::into_inner).note(&node.id, now());
-            }
+    let (text, event) = boot.inventory.read(|inventory| {
+        let answer = boot.parameters.read(|it| Answer::find(&boot.config, inventory, it, &asked, arch));
+        if request.json.as_deref() == Some("1") {
+            return answer.data(arch, &origin).map(|it| (json(&it), None));
         }
-        (Outcome::Wait, Some(node)) if answer.again == asked => {
-            let (id, address) = (&node.id, show_address(caller.address));
-            if boot.is_news(&id.to_string()) {
+        let moved =
+            answer.node.filter(|_| request.has_waited() && matches!(answer.outcome, Outcome::Boot(_)));
+        if let (Some(arch), Some(node)) = (arch, moved)
+            && boot
+                .config
+                .is_astray(caller.address, inventory.interfaces_of(&node.id).flat_map(|it| it.ips()))
+        {
+            return Ok((plain(renew_script(answer.again(), arch, request.retry(), &origin)), None));
+        }
+        let text = answer.render(arch, request.retry(), &origin);
+        let event = boot.note(&answer, inventory, &caller, text.len());
+        Ok((plain(text), event))
+    })?;
+    if let Some((event, bytes)) = event {
+        event.sent(bytes as u64, began.elapsed()).send();
+    }
+    Ok(text)
+}
+
+fn plain(text: String) -> Response {
+    ([(header::CONTENT_TYPE, TEXT)], text).into_response()
+}
+
+impl Boot {
+    /// Writes an answer down: in the history, and as what somebody may want to know of it if that is new.
+    fn note(
+        &self,
+        answer: &Answer<'_>,
+        inventory: &Inventory,
+        caller: &Caller,
+        bytes: usize,
+    ) -> Option<(BootEvent, usize)> {
+        let Outcome::Boot(found) = &answer.outcome else {
+            self.note_waiting(answer, caller);
+            return None;
+        };
+        if let Some(node) = answer.node {
+            self.seen.note_access(&node.id, now());
+        }
+        let again = answer.again();
+        let value = again.value();
+        let key = answer.node.map_or(&*value, |it| it.id.as_str());
+        if !self.seen.is_new_boot(key, &found.settings) {
+            return None;
+        }
+        let name = answer.node.map(|it| inventory.name_of(it, &self.config.node_name));
+        let (name, kernel) = (name.as_deref().unwrap_or(&value), found.settings.kernel());
+        let detail = format!("{name} boots {kernel} (by {})", found.source);
+        let event = BootEvent::new(Service::Boot, BootStage::Script, detail);
+        let event = event.node(answer.node.map(|it| &it.id)).mac(again.mac()).image(kernel);
+        Some((if let Some(ip) = caller.address { event.ip(ip) } else { event }, bytes))
+    }
+
+    fn note_waiting(&self, answer: &Answer<'_>, caller: &Caller) {
+        let address = || caller.address.map_or_else(|| "an unknown address".to_owned(), |it| it.to_string());
+        match (&answer.outcome, answer.node) {
+            // The next request asks by something else, and may well boot.
+            (Outcome::Wait, Some(_)) if answer.mac.is_some() => {}
+            (Outcome::Wait, Some(node)) if self.seen.is_news(node.id.as_str()) => {
+                let (id, address) = (&node.id, address());
                 tracing::info!(pilothouse_node = %id, "{id} at {address} has no boot parameters; it waits");
             }
-        }
-        (Outcome::Wait, Some(_)) => {}
-        (Outcome::Wait, None) => {
-            let (key, value, address) = (asked.key(), asked.value(), show_address(caller.address));
-            let value: String = value.escape_default().take(64).collect();
-            if boot.is_news(&value) {
-                let mac = asked.mac().map(|it| it.to_string()).unwrap_or_default();
-                tracing::info!(
-                    pilothouse_mac = mac,
-                    "{key} {value} at {address} is in no inventory; it waits"
-                );
+            (Outcome::Wait, None) => {
+                let (key, value) = (answer.asked.key(), answer.asked.value());
+                let value: String = value.escape_default().take(64).collect();
+                if self.seen.is_news(&value) {
+                    let mac = answer.asked.mac().map(|it| it.to_string()).unwrap_or_default();
+                    let address = address();
+                    tracing::info!(
+                        pilothouse_mac = mac,
+                        "{key} {value} at {address} is in no inventory; it waits"
+                    );
+                }
             }
+            _ => {}
         }
     }
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=UTF-8")], text).into_response())
 }
 
-/// `json=1`: the boot data with the final command line (BSS 1.32.2; recording `bss-script-016`).
-fn show_data(answer: &Answer, origin: &Origin) -> Result<Response, Error> {
-    let Outcome::Boot(settings, _) = &answer.outcome else { return Err(Error::NotFound("host")) };
-    let line = command_line(settings, answer.node.as_ref(), origin);
-    let mut data = json!({"params": format!("kernel {line}"), "kernel": settings.kernel()});
-    if !settings.initrd().is_empty() {
-        data["initrd"] = settings.initrd().into();
-    }
-    Ok(parameters::json(&data))
-}
-
-fn note_served(
-    boot: &Boot,
-    answer: &Answer,
-    caller: &Caller,
-    kernel: &str,
-    source: &str,
-    (bytes, took): (usize, Duration),
-) {
-    let mac = answer.again.mac();
-    let name = match &answer.node {
-        Some(node) => boot.inventory.read(|it| it.name_of(node, &boot.config.node_name)),
-        None => answer.again.value(),
-    };
-    let event =
-        BootEvent::new(Service::Boot, BootStage::Script, format!("{name} boots {kernel} (by {source})"));
-    let event = event.node(answer.node.as_ref().map(|it| &it.id)).mac(mac).image(kernel);
-    let event = event.sent(bytes as u64, took);
-    match caller.address {
-        Some(ip) => event.ip(ip).send(),
-        None => event.send(),
-    }
-}
-
-pub(super) fn now() -> i64 {
+fn now() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
 }
 
-fn show_address(address: Option<IpAddr>) -> String {
-    address.map_or_else(|| "an unknown address".to_owned(), |it| it.to_string())
-}
-
 /// By which way the script was fetched, or what the document says instead.
-pub(super) fn origin(config: &Config, caller: &Caller, headers: &HeaderMap) -> Origin {
+pub(super) fn origin<'a>(config: &'a Config, caller: &Caller, headers: &HeaderMap) -> Origin<'a> {
     let text = |name: &str| headers.get(name).and_then(|it| it.to_str().ok());
     // Only the gateway and root may say how their client came; INTERFACES 5 and DESIGN 4.
     let trusted = matches!(caller.uid, Some(0)) || caller.uid == Some(Service::Gateway.uid());
     let secure = trusted && text("x-forwarded-proto") == Some("https");
-    let host = text("host").filter(|it| is_host(it));
-    let plain = config.plain_base(caller.address);
-    let scheme = if secure { "https" } else { "http" };
-    let fetched = host.map(|it| format!("{scheme}://{it}"));
-    let base = config.advertise_url.clone().or_else(|| fetched.clone()).or_else(|| plain.clone());
-    let base = base.unwrap_or_else(|| "http://localhost:8081".to_owned());
-    let cloud_init = match (&config.cloud_init_url, &config.advertise_url) {
-        (Some(url), _) => url.clone(),
+    let forwarded = text("x-forwarded-host").filter(|it| trusted && is_host(it));
+    let plain = || config.plain_base(caller.address);
+    let base: Cow<'a, str> = match &config.advertise_url {
+        Some(url) => url.into(),
+        None => match forwarded.or_else(|| text("host").filter(|it| is_host(it))) {
+            Some(host) => [if secure { "https://" } else { "http://" }, host].concat().into(),
+            None => plain().unwrap_or_else(|| "http://localhost:8081".to_owned()).into(),
+        },
+    };
+    let cloud_init: Cow<'a, str> = match (&config.cloud_init_url, &config.advertise_url) {
+        (Some(url), _) => url.into(),
         // BSS writes an address there, with no scheme (recording `bss-script-010`).
-        (None, Some(url)) => format!("{}/", url.split_once("://").map_or(url.as_str(), |(_, it)| it)),
+        (None, Some(url)) => format!("{}/", url.split_once("://").map_or(url.as_str(), |(_, it)| it)).into(),
         // A node has no CA of ours before cloud-init: over TLS it is sent to the plain port.
-        (None, None) if secure => format!("{}/cloud-init/", plain.as_ref().unwrap_or(&base)),
-        (None, None) => format!("{base}/cloud-init/"),
+        (None, None) if secure => format!("{}/cloud-init/", plain().as_deref().unwrap_or(&base)).into(),
+        (None, None) => [&*base, "/cloud-init/"].concat().into(),
     };
     Origin { base, cloud_init }
 }
@@ -198,47 +296,5 @@ fn is_host(text: &str) -> bool {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use axum::http::HeaderMap;
-    use domain::{Document, Scopes};
-    use web::{Caller, TokenError};
-
-    use super::{Config, origin};
-
-    fn at(table: &str, uid: u32, headers: &[(&'static str, &'static str)]) -> (String, String) {
-        let plane = "[[network.planes]]\nname = \"n\"\nkind = \"nodes\"\naddresses = [\"172.16.0.254/24\"]\n";
-        let head = format!("version = 1\n[cluster]\nname = \"d\"\ndomain = \"e\"\n{plane}{table}");
-        let config = Config::parse(&Document::parse(&head).unwrap()).unwrap();
-        let headers: HeaderMap =
-            headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        let caller = Caller {
-            subject: String::new(),
-            scopes: Scopes::new(),
-            address: "172.16.0.1".parse().ok(),
-            uid: Some(uid),
-            node: None,
-            token: Err(TokenError::Missing),
-        };
-        let origin = origin(&config, &caller, &headers);
-        (origin.base, origin.cloud_init)
-    }
-
-    #[test]
-    fn the_way_back_is_the_way_it_came() {
-        let gateway = domain::Service::Gateway.uid();
-        let plain = "http://172.16.0.254:8081".to_owned();
-        let plain_ci = "http://172.16.0.254:8081/cloud-init/".to_owned();
-        assert_eq!(at("", 1000, &[]), (plain.clone(), plain_ci.clone()));
-        assert_eq!(at("", 1000, &[("host", "localhost")]), (plain.clone(), plain_ci.clone()));
-        assert_eq!(at("", 1000, &[("host", "a b\u{7f}".trim_end_matches('\u{7f}'))]).0, plain);
-        let headers = [("host", "demo.example:8443"), ("x-forwarded-proto", "https")];
-        assert_eq!(at("", gateway, &headers), ("https://demo.example:8443".to_owned(), plain_ci.clone()));
-        assert_eq!(at("", 1000, &headers).0, "http://demo.example:8443");
-        let (base, cloud_init) = at("[boot]\nadvertise_url = \"https://demo.example\"", gateway, &headers);
-        assert_eq!((base.as_str(), cloud_init.as_str()), ("https://demo.example", "demo.example/"));
-        let both =
-            "[boot]\nadvertise_url = \"https://demo.example\"\ncloud_init_url = \"http://h/cloud-init\"";
-        assert_eq!(at(both, gateway, &headers).1, "http://h/cloud-init/");
-    }
-}
+#[path = "script/tests.rs"]
+mod tests;

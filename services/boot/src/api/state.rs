@@ -1,95 +1,106 @@
 //! What BSS tells about itself: hosts, state, history, status; and the end of a node's cloud-init.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::PoisonError;
-use std::time::{Duration, Instant};
-
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use daemon::BootEvent;
 use domain::inventory::{Component, Inventory};
 use domain::{BootStage, Nid, Service, Xname};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use web::mirror::Freshness;
-use web::{Caller, Query};
+use web::{Caller, Problem, Query};
 
 use super::Boot;
-use super::parameters::{JSON, json as answer_json};
+use super::reply::{Body, JSON, json, status};
 use crate::error::Error;
-use crate::model::{Asked, node_of};
-use crate::wire::{BodyError, Entry, host, parse_object};
+use crate::model::{Asked, Selected, node_of};
+use crate::wire::{BodyError, Entry, Host, ShownEntry, parse_object};
 
-/// Accesses kept, of all nodes together: five boots of 10,000 nodes.
-const HISTORY_MAX: usize = 50_000;
-/// How often one stranger is logged.
-const STRANGER_EVERY: Duration = Duration::from_secs(60);
-/// Strangers remembered; more at once are a flood, and are not logged.
-const STRANGERS_MAX: usize = 4096;
-
-/// Every access of a known node that was given a script, the oldest first (recording `bss-script-036`).
-#[derive(Debug, Default)]
-pub(super) struct History(VecDeque<(Xname, i64)>);
-
-impl History {
-    pub(super) fn note(&mut self, node: &Xname, epoch: i64) {
-        if self.0.len() >= HISTORY_MAX {
-            self.0.pop_front();
-        }
-        self.0.push_back((node.clone(), epoch));
-    }
-}
-
-/// When those that wait were last logged.
-#[derive(Debug, Default)]
-pub(super) struct Strangers(HashMap<String, Instant>);
-
-impl Strangers {
-    fn is_news(&mut self, name: &str, now: Instant) -> bool {
-        if self.0.get(name).is_some_and(|it| now.duration_since(*it) < STRANGER_EVERY) {
-            return false;
-        }
-        if self.0.len() >= STRANGERS_MAX {
-            self.0.retain(|_, it| now.duration_since(*it) < STRANGER_EVERY);
-            if self.0.len() >= STRANGERS_MAX {
-                return false;
-            }
-        }
-        self.0.insert(name.to_owned(), now);
-        true
-    }
-}
-
-impl Boot {
-    /// Whether this one was not logged within the last minute.
-    pub(super) fn is_news(&self, name: &str) -> bool {
-        self.strangers.lock().unwrap_or_else(PoisonError::into_inner).is_news(name, Instant::now())
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
-pub(super) struct Which {
+#[into_params(parameter_in = Query)]
+pub(super) struct WhichHost {
+    /// A MAC address; the first of the three that is there counts
     mac: Option<String>,
+    /// An xname or a node's name
     name: Option<String>,
+    /// A node's number
     nid: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WhichAccess {
+    /// An xname
+    name: Option<String>,
+    /// `bootscript`; others have no accesses
     endpoint: Option<String>,
 }
 
-fn shown(inventory: &Inventory, node: &Component) -> Value {
-    let macs: Vec<_> = inventory.interfaces_of(&node.id).map(|it| it.mac).collect();
-    host(node, &macs, inventory.controller_of(&node.id).is_some())
+/// An access of a node.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Access {
+    /// The node's xname
+    name: String,
+    endpoint: &'static str,
+    /// When, in seconds since 1970
+    last_epoch: i64,
 }
 
-fn hosts(inventory: &Inventory) -> Vec<Value> {
+/// Everything that scripts are made from.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Dump {
+    components: Vec<Host>,
+    params: Vec<ShownEntry>,
+}
+
+/// How the service does.
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Status {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bss_status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bss_version: Option<&'static str>,
+    /// What is known of the inventory: `connected`, `last good copy`, `error`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bss_status_hsm: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bss_storage_backend: Option<Storage>,
+}
+
+/// Where parameters are kept.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Storage {
+    name: &'static str,
+    /// `connected` or `error`
+    status: &'static str,
+}
+
+fn shown(inventory: &Inventory, node: &Component) -> Host {
+    let macs: Vec<_> = inventory.interfaces_of(&node.id).map(|it| it.mac).collect();
+    Host::of(node, &macs, inventory.controller_of(&node.id).is_some())
+}
+
+fn hosts(inventory: &Inventory) -> Vec<Host> {
     inventory.components().filter(|it| it.id.is_node()).map(|it| shown(inventory, it)).collect()
 }
 
+#[utoipa::path(
+    get, path = "/boot/v1/hosts", params(WhichHost),
+    description = "The nodes of the inventory as BSS knows them.",
+    responses(
+        (status = 200, body = Vec<Host>, content_type = "application/json; charset=UTF-8"),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "No such number"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "No such node"),
+    )
+)]
 pub(super) async fn list_hosts(
     State(boot): State<Boot>,
-    Query(which): Query<Which>,
+    Query(which): Query<WhichHost>,
 ) -> Result<Response, Error> {
     let pattern = &boot.config.node_name;
     let asked = match (which.mac, which.name, which.nid) {
@@ -106,7 +117,7 @@ pub(super) async fn list_hosts(
         Some((asked, _)) => node_of(inventory, asked, pattern).map(|it| vec![shown(inventory, it)]),
     });
     match (found, asked) {
-        (Some(hosts), _) => Ok(answer_json(&hosts.into())),
+        (Some(hosts), _) => Ok(json(&hosts)),
         (None, asked) => {
             let (value, kind) = asked.map_or((String::new(), "host"), |(it, kind)| (it.value(), kind));
             Err(Error::UnknownHost(kind, value.chars().take(64).collect()))
@@ -114,32 +125,40 @@ pub(super) async fn list_hosts(
     }
 }
 
-/// POST /hosts made BSS read SMD again; the Mirror is always up to date.
+#[utoipa::path(
+    post, path = "/boot/v1/hosts",
+    description = "Made BSS read SMD again; here the Mirror is always up to date.",
+    responses((status = 204, description = "Done"))
+)]
 pub(super) async fn read_hosts_again() -> Response {
-    (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-cache"), (header::CONTENT_TYPE, JSON)])
+    (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-cache")], [(header::CONTENT_TYPE, JSON)])
         .into_response()
 }
 
+#[utoipa::path(
+    get, path = "/boot/v1/dumpstate", description = "Nodes and boot parameters.",
+    responses((status = 200, body = Dump, content_type = "application/json; charset=UTF-8"))
+)]
 pub(super) async fn dump(State(boot): State<Boot>) -> Response {
     let components = boot.inventory.read(hosts);
-    let params: Vec<Value> = boot.parameters.read(|it| {
-        it.entries(None).iter().map(|(targets, settings)| Entry::of(targets, settings).shown()).collect()
+    let params = boot.parameters.read(|it| {
+        let entries = it.entries(Selected::Machines);
+        entries.iter().map(|(targets, settings)| Entry::of(targets, settings).shown()).collect()
     });
-    answer_json(&json!({"Components": components, "Params": params}))
+    json(&Dump { components, params })
 }
 
-pub(super) async fn list_history(State(boot): State<Boot>, Query(which): Query<Which>) -> Response {
+#[utoipa::path(
+    get, path = "/boot/v1/endpoint-history", params(WhichAccess),
+    description = "Every script that booted a known node, the oldest first; the last 50,000.",
+    responses((status = 200, body = Vec<Access>, content_type = "application/json; charset=UTF-8"))
+)]
+pub(super) async fn list_history(State(boot): State<Boot>, Query(which): Query<WhichAccess>) -> Response {
     let scripts = which.endpoint.as_deref().is_none_or(|it| it == "bootscript");
     let wanted = |node: &Xname| scripts && which.name.as_deref().is_none_or(|it| it == node.as_str());
-    let history = boot.history.lock().unwrap_or_else(PoisonError::into_inner);
-    let show =
-        |(node, epoch): &(Xname, i64)| json!({"name": node, "endpoint": "bootscript", "last_epoch": epoch});
-    answer_json(&history.0.iter().filter(|(node, _)| wanted(node)).map(show).collect())
-}
-
-/// Status answers are JSON that says it is plain text (recording `bss-params-057`).
-fn status(body: &Value) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{body}\n")).into_response()
+    json(&boot.seen.accesses(|node, last_epoch| {
+        wanted(node).then(|| Access { name: node.to_string(), endpoint: "bootscript", last_epoch })
+    }))
 }
 
 impl Boot {
@@ -151,40 +170,89 @@ impl Boot {
         }
     }
 
-    fn storage_status(&self) -> Value {
+    fn storage(&self) -> Storage {
         let there = self.database.pool().is_ok() && !self.database.is_lost();
-        json!({"name": "postgres", "status": if there { "connected" } else { "error" }})
+        Storage { name: "postgres", status: if there { "connected" } else { "error" } }
     }
 }
 
+#[utoipa::path(
+    get, path = "/boot/v1/service/status", description = "Whether the service runs.",
+    responses((status = 200, body = Status, content_type = "text/plain; charset=utf-8"))
+)]
 pub(super) async fn show_status() -> Response {
-    status(&json!({"bss-status": "running"}))
+    status(&Status { bss_status: Some("running"), ..Status::default() })
 }
 
+#[utoipa::path(
+    get, path = "/boot/v1/service/version", description = "Its version.",
+    responses((status = 200, body = Status, content_type = "text/plain; charset=utf-8"))
+)]
 pub(super) async fn show_version() -> Response {
-    status(&json!({"bss-version": env!("CARGO_PKG_VERSION")}))
+    status(&Status { bss_version: Some(env!("CARGO_PKG_VERSION")), ..Status::default() })
 }
 
+#[utoipa::path(
+    get, path = "/boot/v1/service/hsm", description = "Whether it hears from the inventory.",
+    responses((status = 200, body = Status, content_type = "text/plain; charset=utf-8"))
+)]
 pub(super) async fn show_inventory(State(boot): State<Boot>) -> Response {
-    status(&json!({"bss-status-hsm": boot.inventory_status()}))
+    status(&Status { bss_status_hsm: Some(boot.inventory_status()), ..Status::default() })
 }
 
+#[utoipa::path(
+    get, path = "/boot/v1/service/storage/status", description = "Whether it reaches its database.",
+    responses((status = 200, body = Status, content_type = "text/plain; charset=utf-8"))
+)]
 pub(super) async fn show_storage(State(boot): State<Boot>) -> Response {
-    status(&json!({"bss-storage-backend": boot.storage_status()}))
+    status(&Status { bss_storage_backend: Some(boot.storage()), ..Status::default() })
 }
 
+#[utoipa::path(
+    get, path = "/boot/v1/service/status/all", description = "All of that.",
+    responses((status = 200, body = Status, content_type = "text/plain; charset=utf-8"))
+)]
 pub(super) async fn show_all(State(boot): State<Boot>) -> Response {
-    status(&json!({"bss-status": "running", "bss-status-hsm": boot.inventory_status(),
-        "bss-storage-backend": boot.storage_status()}))
+    status(&Status {
+        bss_status: Some("running"),
+        bss_status_hsm: Some(boot.inventory_status()),
+        bss_storage_backend: Some(boot.storage()),
+        bss_version: None,
+    })
+}
+
+/// What cloud-init's phone_home sends.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "it is documented, and not kept")]
+pub(super) struct PhoneHome {
+    pub_key_rsa: Option<String>,
+    pub_key_ecdsa: Option<String>,
+    instance_id: Option<String>,
+    hostname: Option<String>,
+    fqdn: Option<String>,
 }
 
 /// cloud-init's phone_home. JSON is answered as BSS does, which cannot store it (recording `bss-script-045`);
 /// the form that cloud-init itself sends is answered with success. Both are the event.
+#[utoipa::path(
+    post, path = "/phone-home",
+    description = "What cloud-init tells when it has finished. JSON of a known node is answered with 404 as BSS does.",
+    request_body(content(
+        (PhoneHome = "application/x-www-form-urlencoded"),
+        (PhoneHome = "application/json"),
+    )),
+    responses(
+        (status = 200, description = "Noted; the node sent a form"),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "No JSON object"),
+        (status = 404, body = Problem, content_type = "application/problem+json",
+            description = "No node has this address, or the node sent JSON"),
+    )
+)]
 pub(super) async fn phone_home(
     State(boot): State<Boot>,
     caller: Caller,
     headers: HeaderMap,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<Response, Error> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let form = kind.starts_with("application/x-www-form-urlencoded");
@@ -200,31 +268,4 @@ pub(super) async fn phone_home(
     let event = BootEvent::new(Service::Boot, BootStage::PhoneHome, format!("{node} finished cloud-init"));
     event.node(Some(&node)).mac(Some(mac)).ip(ip).send();
     if form { Ok(StatusCode::OK.into_response()) } else { Err(Error::NoChange) }
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::{Duration, History, Instant, STRANGERS_MAX, Strangers};
-
-    #[test]
-    fn a_stranger_is_news_once_a_minute_and_a_flood_is_none() {
-        let mut strangers = Strangers::default();
-        let start = Instant::now();
-        assert!(strangers.is_news("a", start));
-        assert!(!strangers.is_news("a", start + Duration::from_secs(59)));
-        assert!(strangers.is_news("a", start + Duration::from_secs(61)));
-        let known = (0..2 * STRANGERS_MAX).filter(|it| strangers.is_news(&it.to_string(), start)).count();
-        assert!(known <= STRANGERS_MAX && strangers.0.len() <= STRANGERS_MAX);
-        assert!(strangers.is_news("b", start + Duration::from_secs(200)));
-    }
-
-    #[test]
-    fn history_forgets_the_oldest() {
-        let mut history = History::default();
-        let node = "x1000c1s7b1n0".parse().unwrap();
-        (0..super::HISTORY_MAX as i64 + 5).for_each(|it| history.note(&node, it));
-        assert_eq!(history.0.len(), super::HISTORY_MAX);
-        assert_eq!(history.0.front().unwrap().1, 5);
-    }
 }

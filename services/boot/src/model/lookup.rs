@@ -6,7 +6,7 @@ use std::sync::Arc;
 use domain::inventory::{Component, Inventory};
 use domain::{MacAddr, Nid};
 
-use super::{Host, Parameters, Settings, Target};
+use super::{Architecture, Host, Parameters, Settings, Target};
 
 /// What a script is asked for by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,11 +36,21 @@ pub(crate) enum Source {
     Unknown(String),
 }
 
+/// Settings, and how they were come by.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) source: Source,
+    pub(crate) target: Target,
+}
+
 /// What a machine is answered.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
-    /// A script that boots these.
-    Boot(Arc<Settings>, Source),
+    /// A script that boots this.
+    Boot(Found),
+    /// A script that asks again with the machine's architecture, by which the kernel differs.
+    Ask(Found),
     /// A script that waits and asks again: nothing is set, or it stands with the node's MAC address.
     Wait,
 }
@@ -111,7 +121,7 @@ pub(crate) fn node_mac(inventory: &Inventory, node: &Component) -> Option<MacAdd
     inventory.interfaces_of(&node.id).map(|it| it.mac).next()
 }
 
-/// What the machine boots. `arch` is there when it comes back from having waited.
+/// What the machine boots. `arch` is there when it comes back from having been asked.
 pub(crate) fn look_up(
     inventory: &Inventory,
     parameters: &Parameters,
@@ -119,41 +129,90 @@ pub(crate) fn look_up(
     asked: &Asked,
     arch: Option<&str>,
 ) -> Outcome {
-    let find = |target: Option<Target>| parameters.find(&target?).cloned();
-    let host = |word: &str| Host::parse(word).map(Target::Host);
-    let exact = asked.target().and_then(|(target, source)| Some((find(Some(target))?, source)));
-    let default = || find(host("Default")).map(|it| (it, Source::Default));
-    let Some(node) = node_of(inventory, asked, pattern) else {
-        let Some(arch) = arch else { return Outcome::Wait };
-        let unknown =
-            || find(host(&format!("Unknown-{arch}"))).map(|it| (it, Source::Unknown(arch.to_owned())));
-        return exact.or_else(unknown).or_else(default).into();
-    };
-    if exact.is_some() {
-        return exact.into();
+    let node = node_of(inventory, asked, pattern);
+    if node.is_none() && arch.is_none() {
+        return Outcome::Wait;
     }
-    let by_mac = inventory.interfaces_of(&node.id).find_map(|it| find(Some(Target::Mac(it.mac))));
-    if let Some(settings) = by_mac {
-        let to_mac = !matches!(asked, Asked::Mac(_)) && arch.is_none();
-        return if to_mac { Outcome::Wait } else { Outcome::Boot(settings, Source::Mac) };
+    let found = walk(inventory, node, pattern, asked, arch, |source, target| {
+        let settings = Arc::clone(parameters.find(&target)?);
+        Some(Found { settings, source, target })
+    });
+    match found {
+        None => Outcome::Wait,
+        Some(found) if arch.is_none() => {
+            if found.source == Source::Mac && !matches!(asked, Asked::Mac(_)) {
+                Outcome::Wait
+            } else if found.settings.architectures().is_empty() {
+                Outcome::Boot(found)
+            } else {
+                Outcome::Ask(found)
+            }
+        }
+        Some(found) => Outcome::Boot(found),
     }
-    let by_host = || find(host(node.id.as_str())).or_else(|| find(host(&inventory.name_of(node, pattern))));
-    let by_group = || {
-        let mut labels = inventory.groups_of(&node.id);
-        labels.find_map(|label| find(host(label)).map(|it| (it, Source::Group(label.to_owned()))))
-    };
-    by_host()
-        .map(|it| (it, Source::Host))
-        .or_else(|| find(node.nid.map(Target::Nid)).map(|it| (it, Source::Nid)))
-        .or_else(by_group)
-        .or_else(default)
-        .into()
 }
 
-impl From<Option<(Arc<Settings>, Source)>> for Outcome {
-    fn from(found: Option<(Arc<Settings>, Source)>) -> Self {
-        found.map_or(Self::Wait, |(settings, source)| Self::Boot(settings, source))
+/// Everything that could decide, in order, and the settings of what has some.
+pub(crate) fn explain(
+    inventory: &Inventory,
+    parameters: &Parameters,
+    pattern: &str,
+    asked: &Asked,
+    arch: Option<&str>,
+) -> Vec<(Target, Source, Option<Arc<Settings>>)> {
+    let mut all: Vec<(Target, Source, Option<Arc<Settings>>)> = Vec::new();
+    let node = node_of(inventory, asked, pattern);
+    let none: Option<()> = walk(inventory, node, pattern, asked, arch, |source, target| {
+        if !all.iter().any(|(known, ..)| *known == target) {
+            let settings = parameters.find(&target).cloned();
+            all.push((target, source, settings));
+        }
+        None
+    });
+    debug_assert!(none.is_none());
+    all
+}
+
+/// Goes through the targets that could decide, in the order of the head of `model.rs`, until one is enough.
+fn walk<R>(
+    inventory: &Inventory,
+    node: Option<&Component>,
+    pattern: &str,
+    asked: &Asked,
+    arch: Option<&str>,
+    mut visit: impl FnMut(Source, Target) -> Option<R>,
+) -> Option<R> {
+    let host = |word: &str| Host::parse(word).map(Target::Host);
+    let exact = asked.target().and_then(|(target, source)| visit(source, target));
+    if exact.is_some() {
+        return exact;
     }
+    let Some(node) = node else {
+        let other = arch.and_then(|it| Architecture::parse(it)?.or_else()).map(Architecture::name);
+        for word in arch.into_iter().chain(other) {
+            let target = host(&format!("Unknown-{word}"));
+            let found = target.and_then(|it| visit(Source::Unknown(word.to_owned()), it));
+            if found.is_some() {
+                return found;
+            }
+        }
+        return host("Default").and_then(|it| visit(Source::Default, it));
+    };
+    for interface in inventory.interfaces_of(&node.id) {
+        let found = visit(Source::Mac, Target::Mac(interface.mac));
+        if found.is_some() {
+            return found;
+        }
+    }
+    host(node.id.as_str())
+        .and_then(|it| visit(Source::Host, it))
+        .or_else(|| visit(Source::Host, host(&inventory.name_of(node, pattern))?))
+        .or_else(|| visit(Source::Nid, Target::Nid(node.nid?)))
+        .or_else(|| {
+            let mut labels = inventory.groups_of(&node.id);
+            labels.find_map(|label| visit(Source::Group(label.to_owned()), host(label)?))
+        })
+        .or_else(|| visit(Source::Default, host("Default")?))
 }
 
 #[cfg(test)]
@@ -164,7 +223,7 @@ mod tests {
     use domain::inventory::Inventory;
     use serde_json::json;
 
-    use super::{Asked, Outcome, look_up};
+    use super::{Asked, Outcome, explain, look_up};
     use crate::model::{KIND, Parameters};
 
     const NODE: &str = "x1000c1s7b1n0";
@@ -185,7 +244,8 @@ mod tests {
 
     fn source(parameters: &Parameters, asked: &Asked, arch: Option<&str>) -> String {
         match look_up(&inventory(), parameters, "nid{nid:03}", asked, arch) {
-            Outcome::Boot(_, source) => source.to_string(),
+            Outcome::Boot(found) => found.source.to_string(),
+            Outcome::Ask(found) => format!("ask {}", found.source),
             Outcome::Wait => "wait".to_owned(),
         }
     }
@@ -209,11 +269,14 @@ mod tests {
             let row = json!({"kernel": format!("http://h/{id}")});
             parameters.apply(&Change::put(KIND, id, row)).unwrap();
             assert_eq!(source(&parameters, &asked, None), expected);
-            let Outcome::Boot(settings, _) = look_up(&inventory(), &parameters, "", &asked, None) else {
-                panic!()
-            };
-            assert_eq!(settings.kernel(), format!("http://h/{id}"));
+            let Outcome::Boot(found) = look_up(&inventory(), &parameters, "", &asked, None) else { panic!() };
+            assert_eq!(found.settings.kernel(), format!("http://h/{id}"));
+            assert_eq!(found.target.to_string(), id);
         }
+        let all = explain(&inventory(), &parameters, "", &asked, None);
+        let all: Vec<String> = all.iter().map(|it| it.0.to_string()).collect();
+        assert_eq!(all[..3], ["mac:ec:e7:a7:05:a1:fc", "mac:ec:e7:a7:05:a1:fd", "host:x1000c1s7b1n0"]);
+        assert_eq!(all[3..], ["host:login1", "nid:2", "host:compute", "host:zeta", "host:Default"]);
         assert_eq!(source(&parameters, &Asked::Name("login1".into()), None), "host");
         assert_eq!(source(&parameters, &Asked::Nid(Nid(2)), None), "nid");
     }
@@ -237,6 +300,18 @@ mod tests {
         assert_eq!(source(&parameters, &asked, Some("x86_64")), "default");
         parameters.apply(&Change::put(KIND, "host:Unknown-x86_64", json!({"kernel": "http://h/d"}))).unwrap();
         assert_eq!(source(&parameters, &asked, Some("x86_64")), "unknown:x86_64");
+        assert_eq!(source(&parameters, &asked, Some("i386")), "unknown:x86_64", "a BIOS");
         assert_eq!(source(&parameters, &Asked::Mac("zz".into()), Some("arm64")), "default");
+    }
+
+    #[test]
+    fn a_machine_is_asked_for_its_architecture_where_the_kernel_differs_by_it() {
+        let mut parameters = Parameters::default();
+        let row = json!({"kernel": "http://h/k", "architectures": {"arm64": {"kernel": "http://h/arm"}}});
+        parameters.apply(&Change::put(KIND, "host:compute", row)).unwrap();
+        let asked = Asked::Mac("ec:e7:a7:05:a1:fc".into());
+        assert_eq!(source(&parameters, &asked, None), "ask group:compute");
+        assert_eq!(source(&parameters, &asked, Some("arm64")), "group:compute");
+        assert_eq!(source(&parameters, &asked, Some("")), "group:compute", "an iPXE that does not know");
     }
 }

@@ -1,14 +1,26 @@
 //! Kernel, initrd and parameters, and what keeps them from being commands.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-/// The longest command line that Linux takes on x86-64 and arm64, without its final zero (COMMAND_LINE_SIZE
-/// 2048). iPXE itself has no limit to a line, but the kernel cuts what is longer without a word.
-const COMMAND_LINE_MAX: usize = 2047;
-/// What rendering may add: `initrd=initrd xname=… nid=… ds=nocloud-net;s=…`.
+use super::Architecture;
+
+/// The longest command line that Linux takes on x86 and arm64, without its final zero (COMMAND_LINE_SIZE 2048 of its
+/// `setup.h`). iPXE has no limit for a line of a script: it takes as much memory as the line needs (`process_script`
+/// in `src/image/script.c`); the 1024 bytes of its `READLINE_MAX` are for lines that are typed. But for a kernel that
+/// names no size of its own it keeps 2047 bytes as well (BZI_CMDLINE_SIZE in `src/arch/x86/include/bzimage.h`), and
+/// both cut what is longer without a word.
+pub(crate) const COMMAND_LINE_MAX: usize = 2047;
+/// What rendering may add: `initrd=initrd xname=… nid=… ds=nocloud-net;s=…`. What comes to more, by a long URL in the
+/// document, is found when the script is rendered.
 const ADDED_MAX: usize = 255;
 /// The longest parameters.
 pub(crate) const PARAMS_MAX: usize = COMMAND_LINE_MAX - ADDED_MAX;
+/// The most words of the parameters. iPXE keeps two pointers for each word on its stack (`system` in
+/// `src/core/exec.c`), which in a BIOS has 4096 bytes for everything (`src/arch/x86/core/stack.S`); more words than
+/// this and it writes past its end. Lines that people use have some dozens.
+pub(crate) const WORDS_MAX: usize = 160;
 /// The longest URL of kernel or initrd.
 const URL_MAX: usize = 1024;
 
@@ -19,6 +31,34 @@ pub(crate) struct Settings {
     kernel: String,
     initrd: String,
     params: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    architectures: BTreeMap<Architecture, Variant>,
+}
+
+/// What machines of one architecture boot instead.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// The kernel's URL.
+    #[schema(min_length = 1, max_length = 1024)]
+    pub kernel: String,
+    /// The initrd's URL; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schema(max_length = 1024)]
+    pub initrd: String,
+    /// The kernel's command line; left out: the entry's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 1792)]
+    pub params: Option<String>,
+}
+
+/// What one machine boots of its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Image<'a> {
+    pub(crate) kernel: &'a str,
+    /// Empty for none.
+    pub(crate) initrd: &'a str,
+    pub(crate) params: &'a str,
 }
 
 #[derive(Deserialize)]
@@ -28,6 +68,8 @@ struct Raw {
     initrd: String,
     #[serde(default)]
     params: String,
+    #[serde(default)]
+    architectures: BTreeMap<Architecture, Variant>,
 }
 
 /// What a write changes; a member that is empty or not there stays as it is.
@@ -36,61 +78,86 @@ pub(crate) struct Edit {
     pub(crate) kernel: Option<String>,
     pub(crate) initrd: Option<String>,
     pub(crate) params: Option<String>,
+    /// By architecture; none takes it away.
+    pub(crate) architectures: BTreeMap<Architecture, Option<Variant>>,
 }
 
 /// Settings that iPXE or Linux would not take as they are meant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SettingsError {
     #[error("{member}, character {at}: {what}")]
-    Place { member: &'static str, at: usize, what: &'static str },
+    Place { member: String, at: usize, what: &'static str },
     #[error("{member} has {length} bytes; the limit is {limit}{why}")]
-    Long { member: &'static str, length: usize, limit: usize, why: &'static str },
-    #[error("the kernel is missing")]
-    NoKernel,
+    Long { member: String, length: usize, limit: usize, why: &'static str },
+    #[error("{member} has {count} words; the limit is {WORDS_MAX}: iPXE keeps them on a stack of 4096 bytes")]
+    Words { member: String, count: usize },
+    #[error("{member}: the kernel is missing")]
+    NoKernel { member: String },
 }
 
 impl SettingsError {
     /// The member of the body, as a JSON pointer.
     pub(crate) fn pointer(&self) -> String {
         match self {
-            Self::Place { member, .. } | Self::Long { member, .. } => format!("/{member}"),
-            Self::NoKernel => "/kernel".to_owned(),
+            Self::Place { member, .. }
+            | Self::Long { member, .. }
+            | Self::Words { member, .. }
+            | Self::NoKernel { member } => format!("/{member}"),
         }
     }
 }
 
 impl Settings {
-    /// Settings of these texts; initrd and params may be empty.
-    pub(crate) fn new(kernel: String, initrd: String, params: String) -> Result<Self, SettingsError> {
-        if kernel.is_empty() {
-            return Err(SettingsError::NoKernel);
-        }
-        for (member, url) in [("kernel", &kernel), ("initrd", &initrd)] {
-            if url.len() > URL_MAX {
-                return Err(SettingsError::Long { member, length: url.len(), limit: URL_MAX, why: "" });
+    /// Settings that were stored: nothing in them is a command. Limits may have been wider when they were written.
+    fn stored(raw: Raw) -> Result<Self, SettingsError> {
+        let Raw { kernel, initrd, params, architectures } = raw;
+        let settings = Self { kernel, initrd, params, architectures };
+        settings.each_image(|place, image| {
+            check_url(&member(place, "kernel"), image.kernel)?;
+            check_url(&member(place, "initrd"), image.initrd)?;
+            check_words(&member(place, "params"), image.params)?;
+            if image.kernel.is_empty() {
+                return Err(SettingsError::NoKernel { member: member(place, "kernel") });
             }
-            check_words(member, url)?;
-            if let Some((at, _)) = url.char_indices().find(|(_, it)| it.is_whitespace()) {
-                let what = "a URL has no blanks; write %20";
-                return Err(SettingsError::Place { member, at: at + 1, what });
-            }
-            if url.starts_with('-') {
-                return Err(SettingsError::Place { member, at: 1, what: "iPXE would read an option here" });
-            }
-        }
-        check_words("params", &params)?;
-        if params.len() > PARAMS_MAX {
-            let why = ": Linux takes a line of 2047 bytes; 255 are kept for initrd=, xname=, nid= and ds=";
-            return Err(SettingsError::Long {
-                member: "params",
-                length: params.len(),
-                limit: PARAMS_MAX,
-                why,
-            });
-        }
-        Ok(Self { kernel, initrd, params })
+            Ok(())
+        })?;
+        Ok(settings)
     }
 
+    /// The same settings, if they are within the limits.
+    fn limited(self) -> Result<Self, SettingsError> {
+        self.each_image(|place, image| {
+            for (name, text) in [("kernel", image.kernel), ("initrd", image.initrd)] {
+                if text.len() > URL_MAX {
+                    let (member, length) = (member(place, name), text.len());
+                    return Err(SettingsError::Long { member, length, limit: URL_MAX, why: "" });
+                }
+            }
+            let (length, limit) = (image.params.len(), PARAMS_MAX);
+            if length > limit {
+                let why =
+                    ": Linux takes a line of 2047 bytes; 255 are kept for initrd=, xname=, nid= and ds=";
+                return Err(SettingsError::Long { member: member(place, "params"), length, limit, why });
+            }
+            let count = image.params.split(' ').filter(|it| !it.is_empty()).count();
+            if count > WORDS_MAX {
+                return Err(SettingsError::Words { member: member(place, "params"), count });
+            }
+            Ok(())
+        })?;
+        Ok(self)
+    }
+
+    /// Goes through the image of the entry itself and those of its architectures.
+    fn each_image(
+        &self,
+        check: impl Fn(Option<Architecture>, Image<'_>) -> Result<(), SettingsError>,
+    ) -> Result<(), SettingsError> {
+        check(None, self.image(None))?;
+        self.architectures.keys().try_for_each(|it| check(Some(*it), self.image(Some(*it))))
+    }
+
+    /// The kernel of machines without one of their own.
     pub(crate) fn kernel(&self) -> &str {
         &self.kernel
     }
@@ -103,38 +170,89 @@ impl Settings {
     pub(crate) fn params(&self) -> &str {
         &self.params
     }
+
+    pub(crate) fn architectures(&self) -> &BTreeMap<Architecture, Variant> {
+        &self.architectures
+    }
+
+    /// What a machine of this architecture boots.
+    pub(crate) fn image(&self, architecture: Option<Architecture>) -> Image<'_> {
+        let of = |it: Architecture| self.architectures.get(&it);
+        let variant = architecture.and_then(|it| of(it).or_else(|| of(it.or_else()?)));
+        match variant {
+            Some(Variant { kernel, initrd, params }) => {
+                Image { kernel, initrd, params: params.as_deref().unwrap_or(&self.params) }
+            }
+            None => Image { kernel: &self.kernel, initrd: &self.initrd, params: &self.params },
+        }
+    }
 }
 
 impl TryFrom<Raw> for Settings {
     type Error = SettingsError;
     fn try_from(raw: Raw) -> Result<Self, SettingsError> {
-        Self::new(raw.kernel, raw.initrd, raw.params)
+        Self::stored(raw)
     }
 }
 
 impl Edit {
     /// Whether nothing is to change.
     pub(crate) fn is_empty(&self) -> bool {
-        self.kernel.is_none() && self.initrd.is_none() && self.params.is_none()
+        self.kernel.is_none()
+            && self.initrd.is_none()
+            && self.params.is_none()
+            && self.architectures.is_empty()
     }
 
     /// The settings after the write; None if there is no kernel, old or new.
     pub(crate) fn apply(&self, old: Option<&Settings>) -> Option<Result<Settings, SettingsError>> {
         let pick = |new: &Option<String>, old: Option<&str>| new.clone().or_else(|| old.map(str::to_owned));
-        let kernel = pick(&self.kernel, old.map(Settings::kernel))?;
-        let initrd = pick(&self.initrd, old.map(Settings::initrd)).unwrap_or_default();
-        let params = pick(&self.params, old.map(Settings::params)).unwrap_or_default();
-        Some(Settings::new(kernel, initrd, params))
+        let mut architectures = old.map(|it| it.architectures.clone()).unwrap_or_default();
+        for (architecture, variant) in &self.architectures {
+            match variant {
+                Some(it) => architectures.insert(*architecture, it.clone()),
+                None => architectures.remove(architecture),
+            };
+        }
+        let raw = Raw {
+            kernel: pick(&self.kernel, old.map(Settings::kernel))?,
+            initrd: pick(&self.initrd, old.map(Settings::initrd)).unwrap_or_default(),
+            params: pick(&self.params, old.map(Settings::params)).unwrap_or_default(),
+            architectures,
+        };
+        Some(Settings::stored(raw).and_then(Settings::limited))
     }
 }
 
-/// Refuses what iPXE reads as something else than a word of the command's arguments: it splits a line at
-/// blanks, knows no quotes, ends a command at the words `||`, `&&`, `;` and at one that begins with `#`, and
-/// expands `${` anywhere (ipxe.org/scripting, "command separators").
-fn check_words(member: &'static str, text: &str) -> Result<(), SettingsError> {
+/// A member's place in the body, `architectures/arm64/kernel`.
+fn member(architecture: Option<Architecture>, name: &str) -> String {
+    match architecture {
+        Some(it) => format!("architectures/{it}/{name}"),
+        None => name.to_owned(),
+    }
+}
+
+fn check_url(member: &str, url: &str) -> Result<(), SettingsError> {
+    check_words(member, url)?;
+    let place = |at, what| Err(SettingsError::Place { member: member.to_owned(), at, what });
+    if let Some(at) = url.chars().position(char::is_whitespace) {
+        return place(at + 1, "a URL has no blanks; write %20");
+    }
+    if url.starts_with('-') {
+        return place(1, "iPXE would read an option here");
+    }
+    Ok(())
+}
+
+/// Refuses what iPXE reads as something else than words of the command's arguments. Its scripts end a line at a line
+/// feed (`src/image/script.c`); a line is split into words at blanks and control characters, there are no quotes, the
+/// words `||`, `&&` and `;` end a command and one that begins with `#` ends the line (`split_command` and
+/// `command_terminator` in `src/core/exec.c`); then `${` is expanded within each word (`expand_settings`). `||` and
+/// `&&` are refused within a word too: nobody needs them there, and whoever writes them means something else.
+fn check_words(member: &str, text: &str) -> Result<(), SettingsError> {
     let place = |at: usize, what| {
         let at = text.get(..at).map_or(at, |it| it.chars().count()) + 1;
-        Err(SettingsError::Place { member, at, what })
+        Err(SettingsError::Place { member: member.to_owned(), at, what })
     };
     if let Some((at, _)) =
         text.char_indices().find(|(_, it)| it.is_control() || matches!(it, '\u{2028}' | '\u{2029}'))
@@ -164,49 +282,5 @@ fn check_words(member: &'static str, text: &str) -> Result<(), SettingsError> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::{Edit, PARAMS_MAX, Settings};
-
-    fn params(text: &str) -> Result<Settings, String> {
-        Settings::new("http://h/k".into(), String::new(), text.into()).map_err(|it| it.to_string())
-    }
-
-    #[test]
-    fn nothing_in_a_parameter_is_a_command() {
-        for (text, place) in [
-            ("quiet ${net0/mac}", "character 7"),
-            ("a\nboot", "character 2"),
-            ("a\rboot", "character 2"),
-            ("é || shell", "character 3"),
-            ("a&&b", "character 2"),
-            ("a ; shell", "character 3"),
-            ("a #b", "character 3"),
-            ("#b", "character 1"),
-            ("a\0", "character 2"),
-        ] {
-            assert!(params(text).unwrap_err().contains(place), "{text:?}: {:?}", params(text));
-        }
-        for text in ["", "ds=nocloud;s=http://x/ a=b;c", "console=ttyS0,115200 x#y $HOME {a}", "quiet  a"] {
-            assert!(params(text).is_ok(), "{text}");
-        }
-        for kernel in ["--help", "http://h/a b", "${x}", "a;b c", ""] {
-            assert!(Settings::new(kernel.into(), String::new(), String::new()).is_err(), "{kernel}");
-        }
-    }
-
-    #[test]
-    fn what_linux_would_cut_is_refused_with_the_limit() {
-        assert!(params(&"a".repeat(PARAMS_MAX)).is_ok());
-        assert!(params(&"a".repeat(PARAMS_MAX + 1)).unwrap_err().contains("1792"));
-    }
-
-    #[test]
-    fn a_member_that_is_left_out_stays() {
-        let old = Settings::new("http://h/k".into(), "http://h/i".into(), "quiet".into()).unwrap();
-        let edit = Edit { params: Some("loud".into()), ..Edit::default() };
-        let new = edit.apply(Some(&old)).unwrap().unwrap();
-        assert_eq!((new.kernel(), new.initrd(), new.params()), ("http://h/k", "http://h/i", "loud"));
-        assert!(edit.apply(None).is_none());
-    }
-}
+#[path = "settings/tests.rs"]
+mod tests;

@@ -3,10 +3,13 @@
 use domain::inventory::Component;
 use serde_json::json;
 
-use super::{BodyError, Origin, boot_script, parse_write, retry_script, wait_script};
-use crate::model::{Asked, Settings};
+use super::{
+    BodyError, Origin, ask_script, boot_script, command_line, parse_write, renew_script, retry_script,
+    wait_script,
+};
+use crate::model::{Architecture, Asked, COMMAND_LINE_MAX, Image};
 
-fn origin() -> Origin {
+fn origin() -> Origin<'static> {
     Origin {
         base: "http://172.16.0.254:8081".into(),
         cloud_init: "http://172.16.0.254:8081/cloud-init/".into(),
@@ -19,10 +22,9 @@ fn node() -> Component {
 
 #[test]
 fn a_script_boots_and_comes_back_by_the_way_it_was_fetched() {
-    let settings =
-        Settings::new("http://h/k".into(), "http://h/i".into(), "quiet initrd=old more".into()).unwrap();
+    let image = Image { kernel: "http://h/k", initrd: "http://h/i", params: "quiet initrd=old more" };
     let again = Asked::Mac("EC:E7:A7:05:A1:FC".into());
-    let script = boot_script(&settings, Some(&node()), &again, 3, &origin());
+    let script = boot_script(image, Some(&node()), &again, 3, &origin()).unwrap();
     let lines: Vec<&str> = script.lines().collect();
     let words = "xname=x1000c1s7b1n0 nid=2 ds=nocloud-net;s=http://172.16.0.254:8081/cloud-init/";
     assert_eq!(
@@ -36,22 +38,52 @@ fn a_script_boots_and_comes_back_by_the_way_it_was_fetched() {
 
 #[test]
 fn words_that_are_there_are_not_added() {
-    let settings =
-        Settings::new("http://h/k".into(), String::new(), "ds=nocloud xname=o nid=7".into()).unwrap();
-    let script = boot_script(&settings, Some(&node()), &Asked::Name("x".into()), 0, &origin());
-    assert!(script.contains("kernel http://h/k ds=nocloud xname=o nid=7 || goto"), "{script}");
-    let settings = Settings::new("http://h/k".into(), String::new(), String::new()).unwrap();
-    let script = boot_script(&settings, None, &Asked::Name("x".into()), 0, &origin());
-    assert!(script.contains("kernel http://h/k ds=nocloud-net;s="), "{script}");
+    let image = Image { kernel: "http://h/k", initrd: "", params: "ds=nocloud xname=o nid=7" };
+    let line = command_line(image, Some(&node()), &origin()).unwrap();
+    assert_eq!(line, "ds=nocloud xname=o nid=7");
+    let line = command_line(Image { params: "", ..image }, None, &origin()).unwrap();
+    assert_eq!(line, "ds=nocloud-net;s=http://172.16.0.254:8081/cloud-init/");
+}
+
+#[test]
+fn a_line_that_linux_would_cut_is_no_script() {
+    let params = "a".repeat(COMMAND_LINE_MAX - 4);
+    let image = Image { kernel: "k", initrd: "", params: &format!("ds= {params}") };
+    assert_eq!(command_line(image, None, &origin()).unwrap().len(), COMMAND_LINE_MAX);
+    assert!(command_line(image, Some(&node()), &origin()).unwrap_err().to_string().contains("2047"));
 }
 
 #[test]
 fn what_was_asked_cannot_become_a_command() {
     let asked = Asked::Mac("zz\n${cmd} || shell".into());
-    for script in [wait_script(&asked, 1, &origin()), retry_script(&asked, "x86\nshell", 1, &origin())] {
+    let arch = "x86\nshell";
+    for script in [
+        wait_script(&asked, 1, &origin()),
+        retry_script(&asked, arch, 1, &origin()),
+        renew_script(&asked, arch, 1, &origin()),
+        ask_script(&asked, 1, &origin()),
+    ] {
         assert!(!script.contains("shell\n") && !script.contains("${cmd"), "{script}");
         assert!(script.contains("mac=zz%0A%24%7Bcmd%7D%20%7C%7C%20shell&arch="), "{script}");
     }
+}
+
+#[test]
+fn architectures_are_named_as_ipxe_names_them() {
+    let body = br#"{"nids":[1],"architectures":{"arm64":{"kernel":"k"},"x86_64":null}}"#;
+    let write = parse_write(body, true).unwrap();
+    assert!(write.edit.architectures[&Architecture::X86_64].is_none());
+    assert_eq!(write.edit.architectures[&Architecture::Arm64].as_ref().unwrap().kernel, "k");
+    for bad in
+        [r#"{"amd64":{"kernel":"k"}}"#, r#"{"arm64":{}}"#, r#"{"arm64":{"kernel":"k","para":""}}"#, "[]"]
+    {
+        let error = parse_write(format!(r#"{{"architectures":{bad}}}"#).as_bytes(), true).unwrap_err();
+        assert!(error.to_string().contains("arm64"), "{error}");
+    }
+    assert!(
+        parse_write(br#"{"arch":"x86_64","nids":[1]}"#, true).is_ok(),
+        "BSS ignores what it does not know"
+    );
 }
 
 #[test]

@@ -24,6 +24,6 @@ async fn parameters_are_as_recorded(db: PgPool) {
     let header = rows(&[]).lines().take(1).map(|it| format!("{it}\n")).collect();
     let (socket, _serving) = serve_inventory(folder.path(), header);
     let service = Running::live(TABLE, folder.path(), db, &socket).await;
-    assert_eq!(replay(&service.router, "tests/recordings/bss-params.jsonl", |_| true).await, 65);
+    assert_eq!(replay(&service.router, "../../tests/contract/bss-params.jsonl", |_| true).await, 65);
     service.stop().await;
 }

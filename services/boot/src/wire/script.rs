@@ -1,0 +1,193 @@
+//! iPXE scripts. Every word of theirs is a constant, a [`Settings`](crate::model::Settings) text, a number, an xname,
+//! a checked URL or percent-encoded, so that none of them is a command.
+
+use std::borrow::Cow;
+
+use domain::inventory::Component;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::model::{Asked, COMMAND_LINE_MAX, Image};
+
+/// How long a machine without a script waits, seconds (recording `bss-script-019`).
+const WAIT_S: u32 = 10;
+/// How long after a failed boot (recording `bss-script-010`).
+const RETRY_S: u32 = 30;
+/// What stays as it is in a query of ours; all else is percent-encoded, so that a value is no command.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b':').remove(b'.').remove(b'-').remove(b'_');
+/// Room for a script as they are: a kernel line of 400 bytes and the rest.
+const SCRIPT_USUAL: usize = 1024;
+
+/// By which way the machine reaches the head.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin<'a> {
+    /// Scheme, host and port, `http://172.16.0.254:8081`.
+    pub(crate) base: Cow<'a, str>,
+    /// What `ds=nocloud-net;s=` names, with a slash at the end.
+    pub(crate) cloud_init: Cow<'a, str>,
+}
+
+/// A command line that Linux would cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the command line has {0} bytes; the limit is {COMMAND_LINE_MAX}: shorten the parameters")]
+pub(crate) struct LineError(usize);
+
+impl Origin<'_> {
+    /// Where the script is asked for again, with `rest` after what is asked.
+    fn push_url(&self, script: &mut String, asked: &Asked, rest: &[&str]) {
+        script.push_str(&self.base);
+        script.push_str("/apis/bss/boot/v1/bootscript?");
+        script.push_str(asked.key());
+        script.push('=');
+        match asked {
+            Asked::Mac(text) | Asked::Name(text) => script.extend(utf8_percent_encode(text, PLAIN)),
+            Asked::Nid(nid) => script.push_str(&nid.to_string()),
+        }
+        rest.iter().for_each(|it| script.push_str(it));
+    }
+}
+
+/// The kernel's command line: BSS' words are added where the parameters do not have them (recording
+/// `bss-script-030`), and an `initrd…` word of theirs is cut out (recording `-032`).
+///
+/// # Errors
+///
+/// If it is longer than what Linux takes.
+pub(crate) fn command_line(
+    image: Image<'_>,
+    node: Option<&Component>,
+    origin: &Origin<'_>,
+) -> Result<String, LineError> {
+    let mut line = String::with_capacity(image.params.len() + 256);
+    push_line(&mut line, image, node, origin)?;
+    Ok(line)
+}
+
+fn push_line(
+    script: &mut String,
+    image: Image<'_>,
+    node: Option<&Component>,
+    origin: &Origin<'_>,
+) -> Result<(), LineError> {
+    let begin = script.len();
+    if !image.initrd.is_empty() {
+        script.push_str("initrd=initrd ");
+    }
+    let own = script.len();
+    let (mut has_xname, mut has_nid, mut has_ds) = (false, false, false);
+    for (index, word) in image.params.split(' ').enumerate() {
+        if index > 0 {
+            script.push(' ');
+        }
+        if !word.starts_with("initrd") {
+            script.push_str(word);
+        }
+        has_xname |= word.starts_with("xname=");
+        has_nid |= word.starts_with("nid=");
+        has_ds |= word.starts_with("ds=");
+    }
+    let mut add = |key: &str, value: &str| {
+        if script.len() > own {
+            script.push(' ');
+        }
+        script.push_str(key);
+        script.push_str(value);
+    };
+    if let Some(node) = node {
+        if !has_xname {
+            add("xname=", node.id.as_str());
+        }
+        if let Some(nid) = node.nid.filter(|_| !has_nid) {
+            add("nid=", &nid.to_string());
+        }
+    }
+    if !has_ds {
+        add("ds=nocloud-net;s=", &origin.cloud_init);
+    }
+    let length = script.len() - begin;
+    if length > COMMAND_LINE_MAX { Err(LineError(length)) } else { Ok(()) }
+}
+
+/// The script that boots. A failure comes back by MAC if one is known, as BSS does.
+///
+/// # Errors
+///
+/// If the command line is longer than what Linux takes.
+pub(crate) fn boot_script(
+    image: Image<'_>,
+    node: Option<&Component>,
+    again: &Asked,
+    retry: u32,
+    origin: &Origin<'_>,
+) -> Result<String, LineError> {
+    let mut script = String::with_capacity(SCRIPT_USUAL);
+    script.push_str("#!ipxe\nkernel --name kernel ");
+    script.push_str(image.kernel);
+    script.push(' ');
+    push_line(&mut script, image, node, origin)?;
+    script.push_str(" || goto boot_retry\n");
+    if !image.initrd.is_empty() {
+        script.push_str("initrd --name initrd ");
+        script.push_str(image.initrd);
+        script.push_str(" || goto boot_retry\n");
+    }
+    script.push_str("boot || goto boot_retry\n");
+    push_retry(&mut script, again, retry, origin);
+    Ok(script)
+}
+
+fn push_retry(script: &mut String, again: &Asked, retry: u32, origin: &Origin<'_>) {
+    script.push_str(":boot_retry\nsleep ");
+    script.push_str(&RETRY_S.to_string());
+    script.push_str("\nchain ");
+    origin.push_url(script, again, &["&retry=", &retry.saturating_add(1).to_string()]);
+    script.push_str("\n\n");
+}
+
+/// The script of a machine whose command line would be cut: it says so on the console, and asks again.
+pub(crate) fn refused_script(error: LineError, again: &Asked, retry: u32, origin: &Origin<'_>) -> String {
+    let mut script = format!("#!ipxe\necho {error}\n");
+    push_retry(&mut script, again, retry, origin);
+    script
+}
+
+/// The script of a machine that has nothing to boot yet: it waits and says its architecture.
+pub(crate) fn wait_script(asked: &Asked, epoch: i64, origin: &Origin<'_>) -> String {
+    let mut script = format!("#!ipxe\nsleep {WAIT_S}\nchain ");
+    origin.push_url(&mut script, asked, &["&arch=${buildarch}&ts=", &epoch.to_string()]);
+    script.push_str("\n\n");
+    script
+}
+
+/// The script of a machine whose kernel is chosen by its architecture: it says that at once.
+pub(crate) fn ask_script(asked: &Asked, retry: u32, origin: &Origin<'_>) -> String {
+    let mut script = format!("#!ipxe\ngoto ask\n:again\nsleep {WAIT_S}\n:ask\n");
+    push_chain(&mut script, asked, "${buildarch}", retry, origin);
+    script
+}
+
+/// The script of a machine that said its architecture and still has nothing to boot. It stays here until it has,
+/// also when the head is down meanwhile. `dhcp` first, because a machine that was added has an address of its own.
+pub(crate) fn retry_script(asked: &Asked, arch: &str, retry: u32, origin: &Origin<'_>) -> String {
+    let mut script = format!("#!ipxe\n:again\nsleep {WAIT_S}\ndhcp || goto again\n");
+    push_chain(&mut script, asked, &encode(arch), retry.saturating_add(1), origin);
+    script
+}
+
+/// The script of a machine that was added while it waited and still has its address from the pool: it takes its own
+/// before it loads anything, and comes back at once.
+pub(crate) fn renew_script(asked: &Asked, arch: &str, retry: u32, origin: &Origin<'_>) -> String {
+    let mut script = format!("#!ipxe\ngoto ask\n:again\nsleep {WAIT_S}\n:ask\ndhcp || goto again\n");
+    push_chain(&mut script, asked, &encode(arch), retry, origin);
+    script
+}
+
+fn encode(text: &str) -> String {
+    utf8_percent_encode(text, PLAIN).to_string()
+}
+
+/// `--replace` because each nested `chain` would take some of iPXE's stack.
+fn push_chain(script: &mut String, asked: &Asked, arch: &str, retry: u32, origin: &Origin<'_>) {
+    script.push_str("chain --replace ");
+    origin.push_url(script, asked, &["&arch=", arch, "&retry=", &retry.to_string()]);
+    script.push_str(" || goto again\n\n");
+}
