@@ -1,34 +1,98 @@
 //! `pilotctl boot`.
 
+mod params;
+
+use boot::client::{Architecture, Client, Considered, Script};
 use clap::Subcommand;
 use domain::Service;
-use serde_json::Value;
 
 use crate::Head;
 use crate::error::Failure;
-use crate::output::{Format, text};
+use crate::output::{Format, print};
 
 /// What nodes boot.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
-  pilotctl boot script nid001")]
+  pilotctl boot script nid001
+  pilotctl boot script nid001 --explain      which entry gave what, and which others were considered
+  pilotctl boot params list
+  pilotctl boot params set --group compute --kernel http://172.16.0.254:8080/compute/latest/vmlinuz")]
 pub(crate) enum Command {
     /// The script that a node would be sent now, and where it comes from
-    Script {
-        /// A name or an xname
-        node: String,
-    },
+    Script(ScriptArguments),
+    /// Kernel, initrd and command line, by node, group or for all
+    #[command(subcommand)]
+    Params(params::Command),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The first of these that has an entry decides: the node's MAC addresses, its xname, its name, \
+its number, its groups in order of label, Default.
+
+Examples:
+  pilotctl boot script nid001
+  pilotctl boot script 52:54:00:10:00:01 --explain
+  pilotctl boot script x1000c0s0b0n0 --arch arm64
+  pilotctl boot script nid001 --json | jq -r .target"
+)]
+pub(crate) struct ScriptArguments {
+    /// A name, an xname or a MAC address
+    node: String,
+    /// Show what was considered, in order of precedence, instead of the script
+    #[arg(long)]
+    explain: bool,
+    /// As a machine of this architecture, by iPXE's word; else as the inventory says
+    #[arg(long, value_parser = architecture)]
+    arch: Option<Architecture>,
+    /// The same as --output json
+    #[arg(long)]
+    json: bool,
+}
+
+fn architecture(word: &str) -> Result<Architecture, String> {
+    let known = Architecture::ALL.map(Architecture::name).join(", ");
+    Architecture::parse(word).ok_or_else(|| format!("write one of {known}"))
 }
 
 pub(crate) async fn run(head: &Head, command: Command) -> Result<(), Failure> {
-    let Command::Script { node } = command;
-    let found: Value = head.client(Service::Boot).get(&format!("/pilothouse/v1/script/{node}")).await?;
-    match head.format {
-        Format::Json => println!("{found:#}"),
-        Format::Table => {
-            eprintln!("{}, parameters from: {}", text(&found, "node"), text(&found, "source"));
-            println!("{}", text(&found, "script").trim_end());
-        }
+    match command {
+        Command::Script(arguments) => script(head, &arguments).await,
+        Command::Params(command) => params::run(head, command).await,
+    }
+}
+
+fn client(head: &Head) -> Client {
+    Client::unix(head.socket(Service::Boot))
+}
+
+async fn script(head: &Head, arguments: &ScriptArguments) -> Result<(), Failure> {
+    let found = client(head).script_of(&arguments.node, arguments.arch).await?;
+    if arguments.json || head.format == Format::Json {
+        println!("{:#}", serde_json::json!(found));
+    } else if arguments.explain {
+        explain(head, &arguments.node, &found);
+    } else {
+        let node = found.node.as_ref().map_or("in no inventory", |it| it.as_str());
+        eprintln!("{node}, parameters from: {}", found.target.as_deref().unwrap_or(&found.source));
+        println!("{}", found.script.trim_end());
     }
     Ok(())
+}
+
+fn explain(head: &Head, asked: &str, found: &Script) {
+    let row = |it: &Considered| {
+        let used = if it.used { "boots" } else { "" };
+        vec![used.to_owned(), it.target.clone(), it.source.clone(), it.kernel.clone().unwrap_or_default()]
+    };
+    let rows: Vec<_> = found.considered.iter().map(row).collect();
+    let value = serde_json::json!(found.considered);
+    print(head.format, &value, &["", "ENTRY OF", "AS", "KERNEL"], &rows);
+    match (&found.node, &found.target) {
+        (_, Some(_)) => {}
+        (Some(node), None) => eprintln!(
+            "{node} has nothing to boot and waits; set it: pilotctl boot params set {node} --kernel URL"
+        ),
+        (None, None) => eprintln!("{asked} is in no inventory and waits until it is"),
+    }
 }
