@@ -71,6 +71,12 @@ events! {
     SETUP_COMPLETE = "setup-complete", Info, "a1c0de0150f14d6ba7a1000000000012";
     /// Nodes were imported.
     NODES_IMPORTED = "nodes-imported", Info, "a1c0de0150f14d6ba7a1000000000013";
+    /// A node was locked.
+    NODE_LOCKED = "node-locked", Info, "a1c0de0150f14d6ba7a1000000000014";
+    /// A node was unlocked.
+    NODE_UNLOCKED = "node-unlocked", Info, "a1c0de0150f14d6ba7a1000000000015";
+    /// Another board stands in a node's place.
+    BOARD_REPLACED = "board-replaced", Info, "a1c0de0150f14d6ba7a1000000000016";
     /// The power command of a boot.
     BOOT_POWER_ON = "boot-power-on", Info, "a1c0de0150f14d6ba7a1000000000101";
     /// DISCOVER seen.

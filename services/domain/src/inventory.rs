@@ -1,142 +1,19 @@
 //! The inventory as one view: what every service that meets nodes looks things up in.
 //!
-//! The rows are those of inventory's change feed (kinds `component`, `interface`, `endpoint`, `group`).
+//! The rows are those of inventory's change feed (kinds `component`, `interface`, `endpoint`, `group`,
+//! `partition`).
+
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::feed::{Change, View};
 use crate::{MacAddr, Nid, Xname};
 
-/// A component: SMD's fields, and the node's name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Component {
-    /// Its xname; the kind follows from it.
-    pub id: Xname,
-    /// `On`, `Off`, `Ready` …; none is left out in answers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
-    /// `OK`, `Warning`, `Alert`, `Locked`, `Unknown`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub flag: Option<String>,
-    /// Whether it takes part.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<bool>,
-    /// Free text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub software_status: Option<String>,
-    /// `Compute`, `Service` …
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
-    /// `Master`, `Worker`, `Storage`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sub_role: Option<String>,
-    /// The node's number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nid: Option<Nid>,
-    /// `Sling`, `Infiniband`, `Ethernet` …
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub net_type: Option<String>,
-    /// `X86`, `ARM` …
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arch: Option<String>,
-    /// `River`, `Mountain`, `Hill`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub class: Option<String>,
-    /// The node's name as data; a node without one is called by the document's pattern.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-}
-
-/// An Ethernet interface of a component.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Interface {
-    /// SMD's id, the MAC's digits.
-    pub id: String,
-    /// Its address.
-    pub mac: MacAddr,
-    /// What it belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub component: Option<Xname>,
-    /// SMD's `Type`: of the component.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    /// Free text.
-    #[serde(default)]
-    pub description: String,
-    /// IP addresses in order; SMD takes any text, so what does not parse serves nobody.
-    #[serde(default)]
-    pub addresses: Vec<InterfaceAddress>,
-    /// When the addresses changed, RFC 3339 with microseconds.
-    #[serde(default)]
-    pub last_update: String,
-}
-
-/// One address of an interface.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InterfaceAddress {
-    /// As it was given.
-    pub address: String,
-    /// The network's name, often empty.
-    #[serde(default)]
-    pub network: String,
-}
-
-/// A controller: how to reach it, what it controls. No secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// The controller's xname.
-    pub id: Xname,
-    /// Host name or address; none if it is not known yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
-    /// `ipmi`, `redfish` or `auto`.
-    #[serde(default = "auto")]
-    pub protocol: String,
-    /// UDP port of IPMI; none: 623.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
-    /// Cipher suites in order; none: 17, then 3.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cipher_suites: Option<Vec<u8>>,
-    /// FreeIPMI's names of what to work around.
-    #[serde(default)]
-    pub workarounds: Vec<String>,
-    /// A site's word for machines alike.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub class: Option<String>,
-    /// The nodes it controls.
-    #[serde(default)]
-    pub nodes: Vec<Xname>,
-    /// Counts up when its credential changes, so that clients read it again.
-    #[serde(default)]
-    pub credential_version: i64,
-}
-
-fn auto() -> String {
-    "auto".to_owned()
-}
-
-/// A labelled set of components.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Group {
-    /// Lower case.
-    pub label: String,
-    /// Free text.
-    #[serde(default)]
-    pub description: String,
-    /// Free words.
-    #[serde(default)]
-    pub tags: Vec<String>,
-    /// The set of groups of which a component may be in one alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exclusive_group: Option<String>,
-    /// Its members in order of xname.
-    #[serde(default)]
-    pub members: BTreeSet<Xname>,
-}
+pub use rows::{Component, Endpoint, Group, Interface, InterfaceAddress, Lock, Partition};
 
 /// The whole inventory, indexed for what booting nodes ask.
 #[derive(Debug, Default)]
@@ -145,12 +22,14 @@ pub struct Inventory {
     interfaces: BTreeMap<String, Interface>,
     endpoints: BTreeMap<Xname, Endpoint>,
     groups: BTreeMap<String, Group>,
+    partitions: BTreeMap<String, Partition>,
     by_mac: HashMap<MacAddr, String>,
     by_ip: HashMap<IpAddr, BTreeSet<String>>,
     by_component: HashMap<Xname, BTreeSet<String>>,
     by_nid: HashMap<Nid, BTreeSet<Xname>>,
     by_name: HashMap<String, Xname>,
     member_of: HashMap<Xname, BTreeSet<String>>,
+    partition_of: HashMap<Xname, String>,
     controller_of: HashMap<Xname, Xname>,
 }
 
@@ -178,6 +57,10 @@ impl View for Inventory {
                 let row = if gone { None } else { Some(Group::deserialize(&change.row)?) };
                 self.set_group(&change.id, row);
             }
+            "partition" => {
+                let row = if gone { None } else { Some(Partition::deserialize(&change.row)?) };
+                self.set_partition(&change.id, row);
+            }
             _ => {}
         }
         Ok(())
@@ -203,6 +86,29 @@ impl Inventory {
     /// Every group in order of label.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = &Group> {
         self.groups.values()
+    }
+
+    /// Every partition in order of name.
+    pub fn partitions(&self) -> impl ExactSizeIterator<Item = &Partition> {
+        self.partitions.values()
+    }
+
+    /// A partition by its name in lower case.
+    #[must_use]
+    pub fn partition(&self, name: &str) -> Option<&Partition> {
+        self.partitions.get(name)
+    }
+
+    /// The name of the partition a component is in.
+    #[must_use]
+    pub fn partition_of(&self, id: &Xname) -> Option<&str> {
+        self.partition_of.get(id).map(String::as_str)
+    }
+
+    /// Why a component is to be left alone.
+    #[must_use]
+    pub fn lock_of(&self, id: &Xname) -> Option<&Lock> {
+        self.components.get(id)?.lock.as_ref()
     }
 
     /// A component.
@@ -319,7 +225,7 @@ impl Inventory {
         let key = id.to_owned();
         if let Some(old) = self.interfaces.remove(id) {
             self.by_mac.remove(&old.mac);
-            for ip in ips(&old) {
+            for ip in old.ips() {
                 remove_from(&mut self.by_ip, &ip, &key);
             }
             if let Some(component) = &old.component {
@@ -328,7 +234,7 @@ impl Inventory {
         }
         if let Some(new) = row {
             self.by_mac.insert(new.mac, key.clone());
-            for ip in ips(&new) {
+            for ip in new.ips() {
                 self.by_ip.entry(ip).or_default().insert(key.clone());
             }
             if let Some(component) = &new.component {
@@ -366,17 +272,21 @@ impl Inventory {
             self.groups.insert(label, new);
         }
     }
-}
 
-impl Interface {
-    /// The addresses that are addresses.
-    pub fn ips(&self) -> impl Iterator<Item = IpAddr> {
-        ips(self)
+    fn set_partition(&mut self, name: &str, row: Option<Partition>) {
+        for member in self.partitions.remove(name).into_iter().flat_map(|it| it.members) {
+            // It may have been moved to another one within the same transaction.
+            if self.partition_of.get(&member).is_some_and(|it| it == name) {
+                self.partition_of.remove(&member);
+            }
+        }
+        if let Some(new) = row {
+            for member in &new.members {
+                self.partition_of.insert(member.clone(), name.to_owned());
+            }
+            self.partitions.insert(name.to_owned(), new);
+        }
     }
-}
-
-fn ips(interface: &Interface) -> impl Iterator<Item = IpAddr> {
-    interface.addresses.iter().filter_map(|it| it.address.parse().ok())
 }
 
 fn remove_from<K: std::hash::Hash + Eq, V: Ord>(index: &mut HashMap<K, BTreeSet<V>>, key: &K, value: &V) {
@@ -389,36 +299,4 @@ fn remove_from<K: std::hash::Hash + Eq, V: Ord>(index: &mut HashMap<K, BTreeSet<
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use serde_json::json;
-
-    use super::Inventory;
-    use crate::feed::{Change, View};
-
-    #[test]
-    fn every_index_follows_a_change_and_a_deletion() {
-        let mut view = Inventory::default();
-        let node = "x1000c1s7b1n0";
-        let mut apply = |kind: &str, id: &str, row| view.apply(&Change::put(kind, id, row)).unwrap();
-        apply("component", node, json!({"id": node, "nid": 1, "name": "login1"}));
-        let interface = json!({"id": "ece7a705a1fc", "mac": "ec:e7:a7:05:a1:fc", "component": node,
-            "addresses": [{"address": "172.16.0.1"}, {"address": "no address"}]});
-        apply("interface", "ece7a705a1fc", interface);
-        apply("group", "compute", json!({"label": "compute", "members": [node]}));
-        apply("endpoint", "x1000c1s7b1", json!({"id": "x1000c1s7b1", "address": "172.16.0.101"}));
-        let id = node.parse().unwrap();
-        assert_eq!(view.interface_by_ip("172.16.0.1".parse().unwrap()).unwrap().component, Some(id));
-        let id = node.parse().unwrap();
-        assert_eq!(view.find("login1", "nid{nid:03}").unwrap().id, id);
-        assert_eq!(view.groups_of(&id).collect::<Vec<_>>(), ["compute"]);
-        assert_eq!(view.controller_of(&id).unwrap().id.as_str(), "x1000c1s7b1");
-        view.apply(&Change::put("component", node, json!({"id": node, "nid": 2}))).unwrap();
-        assert!(view.find("login1", "nid{nid:03}").is_none());
-        assert_eq!(view.find("nid002", "nid{nid:03}").unwrap().id, id);
-        assert!(view.find("nid2", "nid{nid:03}").is_none());
-        view.apply(&Change::delete("interface", "ece7a705a1fc")).unwrap();
-        assert!(view.interface_by_mac("ec:e7:a7:05:a1:fc".parse().unwrap()).is_none());
-        assert_eq!(view.interfaces_of(&id).count(), 0);
-    }
-}
+mod tests;

@@ -1,69 +1,113 @@
-//! Ethernet addresses.
+//! Hardware addresses.
 
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A 48-bit Ethernet address (IEEE 802), shown as lower-case `ec:e7:a7:05:a1:fc`.
+/// A hardware address, shown in lower case with colons: six octets of Ethernet (IEEE 802),
+/// `ec:e7:a7:05:a1:fc`, or twenty of IP over InfiniBand (RFC 4391 section 9.1.1).
 ///
 /// # Errors
 ///
-/// Parsing takes `:` or `-` between six pairs in either case, and nothing else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct MacAddr([u8; 6]);
+/// Parsing takes `:` or `-` between the pairs in either case, and nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MacAddr(Octets);
 
-/// Text that is no Ethernet address.
+/// Copied everywhere, hence no heap; an Ethernet address is compared and hashed as the six octets it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Octets {
+    Ethernet([u8; 6]),
+    Infiniband([u8; 20]),
+}
+
+/// Text that is no hardware address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a MAC address; write six pairs of hex digits, as ec:e7:a7:05:a1:fc")]
 pub struct MacAddrError(String);
 
 impl MacAddr {
-    /// The address of these six octets.
+    /// The Ethernet address of these six octets.
     #[must_use]
     pub const fn new(octets: [u8; 6]) -> Self {
-        Self(octets)
+        Self(Octets::Ethernet(octets))
     }
 
-    /// The six octets, first on the wire first.
+    /// The IP-over-InfiniBand address of these octets: queue pair, then GID.
     #[must_use]
-    pub const fn octets(self) -> [u8; 6] {
-        self.0
+    pub const fn infiniband(octets: [u8; 20]) -> Self {
+        Self(Octets::Infiniband(octets))
     }
 
-    /// Twelve lower-case digits without separators: the id of an Ethernet interface in the SMD API.
+    /// The six or twenty octets, first on the wire first.
+    #[must_use]
+    pub const fn octets(&self) -> &[u8] {
+        match &self.0 {
+            Octets::Ethernet(it) => it,
+            Octets::Infiniband(it) => it,
+        }
+    }
+
+    /// Lower-case digits without separators: the id of an Ethernet interface in the SMD API.
     #[must_use]
     pub fn bare(self) -> String {
-        self.0.iter().map(|octet| format!("{octet:02x}")).collect()
+        use fmt::Write as _;
+        let mut text = String::with_capacity(self.octets().len() * 2);
+        for octet in self.octets() {
+            // Writing to a String cannot fail.
+            let written = write!(text, "{octet:02x}");
+            debug_assert!(written.is_ok());
+        }
+        text
     }
 
-    /// Parses what the SMD API takes besides the separated forms: twelve digits in a row.
+    /// Parses what the SMD API takes besides the separated forms: the digits in a row, and groups of four between
+    /// dots as switches write them.
     ///
     /// # Errors
     ///
     /// Whatever is neither that nor a separated address.
     pub fn parse_bare(text: &str) -> Result<Self, MacAddrError> {
-        if text.len() == 12 && text.bytes().all(|it| it.is_ascii_hexdigit()) {
-            let pairs: Vec<&str> = (0..6).map(|at| &text[2 * at..2 * at + 2]).collect();
-            return pairs.join(":").parse();
+        let digits = |it: &str| it.bytes().all(|it| it.is_ascii_hexdigit());
+        if matches!(text.len(), 12 | 40) && digits(text) {
+            return of_digits(text).ok_or_else(|| fail(text));
+        }
+        if text.contains('.') && text.split('.').all(|it| it.len() == 4 && digits(it)) {
+            return of_digits(&text.replace('.', "")).ok_or_else(|| fail(text));
         }
         text.parse()
+    }
+}
+
+fn fail(text: &str) -> MacAddrError {
+    MacAddrError(text.chars().take(64).collect())
+}
+
+/// The address of hex digits; from_str_radix alone would take a `+`.
+fn of_digits(text: &str) -> Option<MacAddr> {
+    let mut octets = [0; 20];
+    let pairs = text.as_bytes().chunks(2);
+    let count = pairs.len();
+    for (octet, pair) in octets.iter_mut().zip(pairs) {
+        let pair = std::str::from_utf8(pair).ok().filter(|it| it.len() == 2)?;
+        *octet = u8::from_str_radix(pair, 16).ok()?;
+    }
+    match count {
+        6 => octets.first_chunk().copied().map(MacAddr::new),
+        20 => Some(MacAddr::infiniband(octets)),
+        _ => None,
     }
 }
 
 impl FromStr for MacAddr {
     type Err = MacAddrError;
     fn from_str(text: &str) -> Result<Self, MacAddrError> {
-        let fail = || MacAddrError(text.chars().take(64).collect());
-        let mut octets = [0; 6];
-        let mut pairs = text.split([':', '-']);
-        for octet in &mut octets {
-            let pair = pairs.next().filter(|it| it.len() == 2).ok_or_else(fail)?;
-            let hex = pair.bytes().all(|it| it.is_ascii_hexdigit()); // from_str_radix takes a `+`.
-            *octet = u8::from_str_radix(pair, 16).ok().filter(|_| hex).ok_or_else(fail)?;
+        let sound = |pair: &str| pair.len() == 2 && pair.bytes().all(|it| it.is_ascii_hexdigit());
+        if !matches!(text.len(), 17 | 59) || !text.split([':', '-']).all(sound) {
+            return Err(fail(text));
         }
-        if pairs.next().is_some() { Err(fail()) } else { Ok(Self(octets)) }
+        of_digits(&text.replace([':', '-'], "")).ok_or_else(|| fail(text))
     }
 }
 
@@ -80,10 +124,44 @@ impl From<MacAddr> for String {
     }
 }
 
+impl Serialize for MacAddr {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for MacAddr {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = MacAddr;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a MAC address, such as ec:e7:a7:05:a1:fc")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<MacAddr, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        from.deserialize_str(Text)
+    }
+}
+
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [b':'; 59];
+        let octets = self.octets();
+        for (octet, pair) in octets.iter().zip(text.chunks_mut(3)) {
+            pair[0] = DIGITS[usize::from(octet >> 4)];
+            pair[1] = DIGITS[usize::from(octet & 15)];
+        }
+        f.pad(std::str::from_utf8(&text[..octets.len() * 3 - 1]).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MacAddr({self})")
     }
 }
 
@@ -107,5 +185,22 @@ mod tests {
             assert!(text.parse::<MacAddr>().is_err(), "{text}");
         }
         assert!(MacAddr::parse_bare("ece7a705a1é").is_err());
+        assert!(MacAddr::parse_bare("ece7.a705").is_err() && MacAddr::parse_bare("ece7.a705.a1f").is_err());
+    }
+
+    #[test]
+    fn an_infiniband_address_has_twenty_pairs() {
+        let text = "80:00:02:08:fe:80:00:00:00:00:00:00:7c:fe:90:03:00:29:26:52";
+        let mac = MacAddr::parse_bare(text).map_err(|it| it.to_string());
+        assert_eq!(mac.as_ref().map(ToString::to_string).as_deref(), Ok(text));
+        let bare = text.replace(':', "");
+        assert_eq!(mac.clone().map(MacAddr::bare), Ok(bare.clone()));
+        assert_eq!(MacAddr::parse_bare(&bare.to_ascii_uppercase()).ok(), mac.clone().ok());
+        assert_eq!(MacAddr::parse_bare(&text.replace(':', "-")).ok(), mac.ok());
+        assert!(MacAddr::parse_bare(&bare[2..]).is_err() && text[3..].parse::<MacAddr>().is_err());
+        assert_eq!(
+            MacAddr::parse_bare("ECE7.A705.A1FC"),
+            Ok(MacAddr::new([0xec, 0xe7, 0xa7, 5, 0xa1, 0xfc]))
+        );
     }
 }

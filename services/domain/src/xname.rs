@@ -1,193 +1,172 @@
 //! OpenCHAMI's component names.
 
+mod kind;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A component name such as `x1000c1s7b1n0`, in lower case, of a known kind.
+pub use kind::XnameKind;
+
+/// A component name such as `x1000c1s7b1n0`: of a known kind, in lower case, its numbers without leading zeros.
 ///
 /// # Errors
 ///
-/// Parsing takes either case and refuses whatever is not in the table of kinds.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Xname(Box<str>);
+/// Parsing takes either case, blanks around it and leading zeros, and refuses whatever the grammar has not.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Xname {
+    text: Box<str>,
+    kind: XnameKind,
+}
 
 /// Text that names no component.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an xname; a node's looks like x1000c1s7b1n0, its BMC's like x1000c1s7b1")]
 pub struct XnameError(String);
 
-/// What an xname names, as SMD's `Type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct XnameKind {
-    /// The letters of the xname in order, `xcsbn` for a node.
-    letters: &'static str,
-    /// SMD's word, `Node`.
-    name: &'static str,
-}
-
-/// Letters of the name → SMD's type, after HMS' published xname grammar.
-const KINDS: [(&str, &str); 49] = [
-    ("xcsbn", "Node"),
-    ("xcsb", "NodeBMC"),
-    ("xcs", "ComputeModule"),
-    ("xc", "Chassis"),
-    ("x", "Cabinet"),
-    ("s", "System"),
-    ("d", "CDU"),
-    ("dw", "CDUMgmtSwitch"),
-    ("xd", "CabinetCDU"),
-    ("xe", "CEC"),
-    ("xm", "CabinetPDUController"),
-    ("xmi", "CabinetPDUNic"),
-    ("xmp", "CabinetPDU"),
-    ("xmpj", "CabinetPDUOutlet"),
-    ("xmpv", "CabinetPDUPowerConnector"),
-    ("xcb", "ChassisBMC"),
-    ("xcbi", "ChassisBMCNic"),
-    ("xct", "CMMRectifier"),
-    ("xcf", "CMMFpga"),
-    ("xcw", "MgmtSwitch"),
-    ("xcwj", "MgmtSwitchConnector"),
-    ("xch", "MgmtHLSwitchEnclosure"),
-    ("xchs", "MgmtHLSwitch"),
-    ("xcr", "RouterModule"),
-    ("xcrb", "RouterBMC"),
-    ("xcrbi", "RouterBMCNic"),
-    ("xcrf", "RouterFpga"),
-    ("xcrt", "RouterTOR"),
-    ("xcrtf", "RouterTORFpga"),
-    ("xcra", "HSNAsic"),
-    ("xcral", "HSNLink"),
-    ("xcrj", "HSNConnector"),
-    ("xcrjp", "HSNConnectorPort"),
-    ("xcre", "HSNBoard"),
-    ("xcrv", "RouterPowerConnector"),
-    ("xcsbi", "NodeBMCNic"),
-    ("xcse", "NodeEnclosure"),
-    ("xcset", "NodeEnclosurePowerSupply"),
-    ("xcsbf", "NodeFpga"),
-    ("xcsv", "NodePowerConnector"),
-    ("xcsbni", "NodeNic"),
-    ("xcsbnh", "NodeHsnNic"),
-    ("xcsbnp", "Processor"),
-    ("xcsbnd", "Memory"),
-    ("xcsbna", "NodeAccel"),
-    ("xcsbnr", "NodeAccelRiser"),
-    ("xcsbng", "StorageGroup"),
-    ("xcsbngk", "Drive"),
-    ("p", "Partition"),
-];
-
-/// The longest number after a letter; more is no machine room.
+/// The longest number after a letter.
 const DIGITS_MAX: usize = 9;
-
-impl XnameKind {
-    /// The kind with SMD's word in any case, if there is one.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        let (letters, name) = KINDS.iter().find(|(_, known)| known.eq_ignore_ascii_case(name))?;
-        Some(Self { letters, name })
-    }
-
-    /// SMD's word, `NodeBMC`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        self.name
-    }
-
-    /// Every word SMD's `/service/values/type` lists of those we parse.
-    pub fn all() -> impl Iterator<Item = &'static str> {
-        KINDS.iter().map(|(_, name)| *name)
-    }
-}
+/// More letters than any kind has, without numbers between them or with.
+const LETTERS_MAX: usize = 8;
 
 impl Xname {
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// What it names.
     #[must_use]
     pub fn kind(&self) -> XnameKind {
-        let letters: String = self.0.chars().filter(char::is_ascii_lowercase).collect();
-        let (letters, name) = KINDS.iter().find(|(known, _)| *known == letters).unwrap_or(&KINDS[5]);
-        XnameKind { letters, name }
+        self.kind
     }
 
     /// Whether it names a node.
     #[must_use]
     pub fn is_node(&self) -> bool {
-        self.kind().name == "Node"
+        self.kind.is_node()
     }
 
     /// Whether it names a controller: NodeBMC, RouterBMC, ChassisBMC or CabinetPDUController.
     #[must_use]
     pub fn is_controller(&self) -> bool {
-        matches!(self.kind().name, "NodeBMC" | "RouterBMC" | "ChassisBMC" | "CabinetPDUController")
+        self.kind.is_controller()
     }
 
-    /// The name without its last part: a node's BMC, a BMC's blade. None for the outermost.
+    /// What it stands in: a node's BMC, a BMC's blade, the system of a cabinet. None for the outermost.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
-        let at = self.0.rfind(|it: char| it.is_ascii_lowercase())?;
-        self.0[..at].parse().ok()
+        let kind = self.kind.parent()?;
+        if kind.name() == "System" {
+            return Some(Self { text: "s0".into(), kind });
+        }
+        let at = self.text.rfind(|it: char| it.is_ascii_lowercase())?;
+        Some(Self { text: self.text[..at].into(), kind })
+    }
+
+    /// Itself, what it stands in, what that stands in, and so on.
+    pub fn ancestry(&self) -> impl Iterator<Item = Self> + use<> {
+        std::iter::successors(Some(self.clone()), Self::parent)
     }
 
     /// Whether `self` is `outer` or stands inside it.
     #[must_use]
     pub fn is_within(&self, outer: &Self) -> bool {
-        self.0.strip_prefix(&*outer.0).is_some_and(|rest| !rest.starts_with(|it: char| it.is_ascii_digit()))
+        if outer.kind.name() == "System" {
+            return self.text.starts_with(['x', 'd']) || self == outer;
+        }
+        let rest = self.text.strip_prefix(&*outer.text);
+        rest.is_some_and(|rest| !rest.starts_with(|it: char| it.is_ascii_digit() || it == '.'))
     }
 
     /// The number after the last letter: 0 of `x1000c1s7b1n0`.
     #[must_use]
     pub fn ordinal(&self) -> u32 {
-        let at = self.0.rfind(|it: char| it.is_ascii_lowercase()).map_or(0, |it| it + 1);
-        self.0[at..].parse().unwrap_or(0)
+        let at = self.text.rfind(|it: char| !it.is_ascii_digit()).map_or(0, |it| it + 1);
+        self.text[at..].parse().unwrap_or(0)
     }
 
     /// The numbers in order: 1000, 1, 7, 1, 0 of `x1000c1s7b1n0`.
     pub fn numbers(&self) -> impl Iterator<Item = u64> {
-        self.0
-            .split(|it: char| it.is_ascii_lowercase())
-            .filter(|it| !it.is_empty())
-            .map(|it| it.parse().unwrap_or(0))
+        let numbers = self.text.split(|it: char| !it.is_ascii_digit());
+        numbers.filter(|it| !it.is_empty()).map(|it| it.parse().unwrap_or(0))
     }
 
     /// This name with one more part, `x1000c1s7b1` and `n`, 0 → `x1000c1s7b1n0`.
     ///
     /// # Errors
     ///
-    /// If no such kind exists.
+    /// If no such kind exists, or the number is none that it has.
     pub fn child(&self, letter: char, number: u32) -> Result<Self, XnameError> {
         format!("{self}{letter}{number}").parse()
     }
 }
 
+/// The text without capitals, blanks around it and leading zeros; mostly it is so already.
+fn normal(text: &str) -> Cow<'_, str> {
+    let text = text.trim();
+    let mut before = ' ';
+    let clean = text.as_bytes().windows(2).all(|pair| {
+        let starts = !before.is_ascii_digit() && pair[0] == b'0' && pair[1].is_ascii_digit();
+        before = char::from(pair[0]);
+        !starts
+    });
+    if clean && !text.bytes().any(|it| it.is_ascii_uppercase()) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(it) = rest.next() {
+        let inside = out.ends_with(|it: char| it.is_ascii_digit());
+        let zero = it == '0' && !inside && rest.peek().is_some_and(char::is_ascii_digit);
+        if !zero {
+            out.push(it.to_ascii_lowercase());
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Walks a name from the outside in; the kind of the whole.
+fn walk(name: &str) -> Option<XnameKind> {
+    if let Some((hard, soft)) = name.split_once('.') {
+        let digits =
+            |it: &str| (1..=DIGITS_MAX).contains(&it.len()) && it.bytes().all(|it| it.is_ascii_digit());
+        let partition = hard.strip_prefix('p').is_some_and(digits) && digits(soft);
+        return XnameKind::of_letters("p").filter(|_| partition);
+    }
+    let mut letters = [0; LETTERS_MAX];
+    let mut count = 0;
+    let mut rest = name;
+    let mut kind = None;
+    while !rest.is_empty() {
+        let end = rest.bytes().take_while(u8::is_ascii_lowercase).count();
+        let more = letters.get_mut(count..count + end).filter(|_| end > 0)?;
+        more.copy_from_slice(&rest.as_bytes()[..end]);
+        count += end;
+        rest = &rest[end..];
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let number = rest.get(..digits).filter(|it| it.len() <= DIGITS_MAX)?.parse().ok()?;
+        rest = &rest[digits..];
+        let found = XnameKind::of_letters(std::str::from_utf8(&letters[..count]).ok()?)?;
+        // Several letters in a row are one kind alone, `sms1`.
+        kind = Some(found).filter(|it| it.admits(number) && (end == 1 || found.name() == "SMSBox"));
+        kind?;
+    }
+    kind
+}
+
 impl FromStr for Xname {
     type Err = XnameError;
     fn from_str(text: &str) -> Result<Self, XnameError> {
-        let fail = || XnameError(text.chars().take(64).collect());
-        let name = text.to_ascii_lowercase();
-        let mut letters = String::new();
-        let mut digits = DIGITS_MAX; // A name does not start with a digit.
-        for it in name.chars() {
-            match it {
-                'a'..='z' if digits > 0 => {
-                    letters.push(it);
-                    digits = 0;
-                }
-                '0'..='9' if digits < DIGITS_MAX && !letters.is_empty() => digits += 1,
-                _ => return Err(fail()),
-            }
+        let name = normal(text);
+        match walk(&name) {
+            Some(kind) => Ok(Self { text: name.into(), kind }),
+            None => Err(XnameError(text.chars().take(64).collect())),
         }
-        let known = digits > 0 && KINDS.iter().any(|(known, _)| *known == letters);
-        if known { Ok(Self(name.into())) } else { Err(fail()) }
     }
 }
 
@@ -200,44 +179,43 @@ impl TryFrom<String> for Xname {
 
 impl From<Xname> for String {
     fn from(name: Xname) -> Self {
-        name.0.into()
+        name.text.into()
+    }
+}
+
+impl Serialize for Xname {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Xname {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Xname;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an xname, such as x1000c1s7b1n0")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Xname, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        from.deserialize_str(Text)
     }
 }
 
 impl fmt::Display for Xname {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Xname {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Xname({})", self.text)
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::Xname;
-
-    #[test]
-    fn a_name_tells_its_kind_and_its_parent() {
-        let node: Xname = "X1000C1S7B1N0".parse().unwrap();
-        assert_eq!(node.to_string(), "x1000c1s7b1n0");
-        assert_eq!(node.kind().name(), "Node");
-        let bmc = node.parent().unwrap();
-        assert_eq!((bmc.as_str(), bmc.kind().name()), ("x1000c1s7b1", "NodeBMC"));
-        assert_eq!(node.numbers().collect::<Vec<_>>(), [1000, 1, 7, 1, 0]);
-    }
-
-    #[test]
-    fn what_is_in_no_table_is_refused() {
-        for text in
-            ["", "bogus", "x", "x1000c", "1000", "x1000c1s7b1n0q1", "x1.0", "xx1", "x9999999999", "é1"]
-        {
-            assert!(text.parse::<Xname>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn within_counts_whole_numbers() {
-        let parse = |text: &str| text.parse::<Xname>().unwrap();
-        assert!(parse("x1000c1s7b1n0").is_within(&parse("x1000c1s7b1")));
-        assert!(!parse("x1000c1s7b10n0").is_within(&parse("x1000c1s7b1")));
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! Where other services and the CLI ask the inventory, beside the SMD API and the feed.
 
 use axum::http::Method;
-use domain::inventory::Endpoint;
+use domain::inventory::{Endpoint, Lock};
 use domain::{MacAddr, Nid, Xname};
 use serde::{Deserialize, Serialize};
 use web::{Client, ClientError};
@@ -30,6 +30,9 @@ pub struct Node {
     pub state: Option<String>,
     /// Whether it takes part.
     pub enabled: bool,
+    /// Why it is to be left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Lock>,
 }
 
 /// A network card of a node.
@@ -66,6 +69,40 @@ pub struct NodePatch {
     /// The groups it is in from now on, all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<String>>,
+}
+
+/// Why a node is to be left alone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockRequest {
+    /// One line for whoever meets the lock.
+    pub reason: String,
+}
+
+/// Another board in a node's place: the node keeps its xname, name, number, groups and addresses.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replacement {
+    /// The network cards that were exchanged.
+    #[serde(default)]
+    pub interfaces: Vec<ReplacedInterface>,
+    /// The controller's new MAC address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc_mac: Option<MacAddr>,
+    /// The controller's new IP address or host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc_address: Option<String>,
+}
+
+/// A network card in another's place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplacedInterface {
+    /// The card that is gone; none: the node's only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<MacAddr>,
+    /// The card that is there now.
+    pub new: MacAddr,
 }
 
 /// What an import changed, or would change.
@@ -196,6 +233,34 @@ impl InventoryClient {
     /// See [`ClientError`].
     pub async fn set_node(&self, word: &str, patch: &NodePatch) -> Result<Node, ClientError> {
         self.0.call(Method::PATCH, &format!("/pilothouse/v1/nodes/{word}"), Some(patch)).await
+    }
+
+    /// Locks a node: power commands and boot changes that name it are refused until it is unlocked.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`]; a node that is locked already says by whom.
+    pub async fn lock_node(&self, word: &str, reason: &str) -> Result<Node, ClientError> {
+        let body = LockRequest { reason: reason.to_owned() };
+        self.0.call(Method::PUT, &format!("/pilothouse/v1/nodes/{word}/lock"), Some(&body)).await
+    }
+
+    /// Takes a node's lock away.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn unlock_node(&self, word: &str) -> Result<Node, ClientError> {
+        self.0.call(Method::DELETE, &format!("/pilothouse/v1/nodes/{word}/lock"), None::<&()>).await
+    }
+
+    /// Puts another board in a node's place.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn replace_board(&self, word: &str, new: &Replacement) -> Result<Node, ClientError> {
+        self.0.call(Method::PUT, &format!("/pilothouse/v1/nodes/{word}/board"), Some(new)).await
     }
 
     /// Removes a node with its interfaces and memberships, and its controller if that has no other.

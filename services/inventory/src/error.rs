@@ -13,6 +13,12 @@ pub(crate) const ENDPOINT_TAKEN: &str =
     "operation would conflict with an existing resource that has the same FQDN or xname ID.";
 pub(crate) const GROUP_TAKEN: &str = "operation would conflict with an existing group that has the same \
     label or duplicate ids found in request.";
+pub(crate) const PARTITION_TAKEN: &str = "operation would conflict with an existing partition that has \
+    the same name or duplicate ids found in request.";
+pub(crate) const PARTITION_THERE: &str =
+    "operation would conflict with an existing member in the same partition.";
+pub(crate) const PARTITION_OTHER: &str =
+    "operation would conflict with an existing member in another partition.";
 const MEMBER_THERE: &str = "operation would conflict with an existing member in the same group.";
 const MEMBER_EXCLUSIVE: &str = "operation would conflict with an existing member in another exclusive group.";
 const NO_COMPONENT: &str = "linked component does not exist";
@@ -30,6 +36,9 @@ pub(crate) enum Error {
     /// Own paths: what the request asks for cannot be.
     #[error("{1}")]
     Refused(&'static str, String),
+    /// Own paths: what is there stands in the way.
+    #[error("{1}")]
+    Taken(&'static str, String),
     /// Own paths: not for this caller.
     #[error("{0}")]
     Forbidden(&'static str),
@@ -71,7 +80,11 @@ impl From<sqlx::Error> for Error {
             Some("node_group_pkey") => Self::Conflict(GROUP_TAKEN),
             Some("group_member_pkey") => Self::Conflict(MEMBER_THERE),
             Some("group_member_exclusive") => Self::Conflict(MEMBER_EXCLUSIVE),
-            Some("group_member_component") => Self::Bad(NO_COMPONENT.to_owned()),
+            Some("node_partition_pkey") => Self::Conflict(PARTITION_TAKEN),
+            Some("partition_member_pkey") => Self::Conflict(PARTITION_OTHER),
+            Some("group_member_component" | "partition_member_component") => {
+                Self::Bad(NO_COMPONENT.to_owned())
+            }
             Some("component_name") => Self::NameTaken("that was given".to_owned()),
             _ => Self::Database(error),
         }
@@ -96,6 +109,7 @@ impl IntoResponse for Error {
             Self::Conflict(_) => Problem::new(StatusCode::CONFLICT, text),
             Self::NameTaken(_) => Problem::own(StatusCode::CONFLICT, "name-taken", text),
             Self::Refused(kind, _) => Problem::own(StatusCode::BAD_REQUEST, kind, text),
+            Self::Taken(kind, _) => Problem::own(StatusCode::CONFLICT, kind, text),
             Self::Forbidden(_) => Problem::own(StatusCode::FORBIDDEN, "forbidden", text),
             Self::Nodes(faults) => {
                 let problem = Problem::own(StatusCode::BAD_REQUEST, "bad-nodes-file", text);

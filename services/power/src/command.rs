@@ -20,7 +20,7 @@ use crate::bmc::Bmcs;
 use crate::client::{Outcome, Request};
 use crate::config::Config;
 use crate::error::Error;
-use crate::model::{Action, Boot, State};
+use crate::model::{Action, Boot, State, may_switch};
 
 /// How often the state is asked for after a command.
 const POLL: Duration = Duration::from_millis(250);
@@ -48,6 +48,13 @@ struct Order {
     action: Option<Action>,
     boot: Option<Boot>,
     deadline: Instant,
+}
+
+impl Order {
+    /// Whether it asks for more than the state.
+    fn changes(self) -> bool {
+        self.action.is_some() || self.boot.is_some()
+    }
 }
 
 impl Switchboard {
@@ -84,6 +91,9 @@ impl Switchboard {
         let found: Vec<Result<Xname, Error>> = self.mirror.read(|inventory| {
             let find = |word: &String| {
                 let (node, endpoint) = self.find(inventory, word)?;
+                if order.changes() {
+                    may_switch(node.lock.as_ref()).map_err(|it| Error::Locked(node.id.clone(), it))?;
+                }
                 let id = node.id.clone();
                 known.entry(id.clone()).or_insert((node, endpoint));
                 Ok(id)
@@ -135,7 +145,7 @@ impl Switchboard {
             let causes = Causes(error);
             if error.is_unreachable() {
                 daemon::event!(event::BMC_UNREACHABLE, node = node.id, "power {verb}: {causes}");
-            } else if order.action.is_some() || order.boot.is_some() {
+            } else if order.changes() {
                 daemon::event!(event::POWER_FAILED, node = node.id, "power {verb}: {causes}");
             }
         }

@@ -12,6 +12,9 @@ use crate::bmc::OpenError;
 pub(crate) enum Error {
     #[error("no node is called {0}; `pilotctl nodes list` shows them")]
     NoNode(String),
+    #[error("{0} is {1}; unlock it first: pilotctl nodes unlock {0}")]
+    Locked(Xname, String),
+    /// Nothing is known to switch it with.
     #[error("{0} has no BMC in the inventory; import it with its bmc_ip")]
     NoBmc(Xname),
     #[error(transparent)]

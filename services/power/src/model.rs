@@ -1,5 +1,6 @@
 //! What a power command means for a node in a given state. Pure.
 
+use domain::inventory::Lock;
 use ipmi::boot::BootDevice;
 use ipmi::chassis::PowerAction;
 use serde::{Deserialize, Serialize};
@@ -92,6 +93,15 @@ impl Action {
     }
 }
 
+/// Whether a node with this lock may be switched or told where to boot from; its state may always be asked for.
+///
+/// # Errors
+///
+/// Who locked it, since when and why.
+pub(crate) fn may_switch(lock: Option<&Lock>) -> Result<(), String> {
+    lock.map_or(Ok(()), |it| Err(it.to_string()))
+}
+
 impl State {
     /// The word of the API and of messages.
     #[must_use]
@@ -116,7 +126,15 @@ impl From<Boot> for BootDevice {
 
 #[cfg(test)]
 mod tests {
-    use super::{Action, Plan, PowerAction, State};
+    use super::{Action, Lock, Plan, PowerAction, State, may_switch};
+
+    #[test]
+    fn a_locked_node_says_by_whom_and_why() {
+        let [by, reason, since] = ["alice", "memory errors", "2026-01-01T00:00:00Z"].map(str::to_owned);
+        let told = may_switch(Some(&Lock { by, reason, since }));
+        assert_eq!(told, Err("locked by alice since 2026-01-01T00:00:00Z: memory errors".to_owned()));
+        assert_eq!(may_switch(None), Ok(()));
+    }
 
     #[test]
     fn a_node_that_is_where_it_should_be_is_left_alone() {

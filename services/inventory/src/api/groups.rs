@@ -37,11 +37,13 @@ pub(super) async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> R
     let lower = |name| params.all(name).iter().map(|it| it.to_ascii_lowercase()).collect::<Vec<_>>();
     let (labels, tags) = (lower("group"), lower("tag"));
     Ok(app.store.catalog.read(|it| {
-        let passed = it.inventory.groups().filter(|it| {
+        let inventory = &it.inventory;
+        let passed = inventory.groups().filter(|it| {
             (labels.is_empty() || labels.contains(&it.label))
                 && (tags.is_empty() || it.tags.iter().any(|tag| tags.contains(tag)))
         });
-        Json(passed.map(|it| json_of(it, partition(&params))).collect::<Vec<_>>()).into_response()
+        let shown = passed.map(|it| json_of(it, partition(&params), inventory));
+        Json(shown.collect::<Vec<_>>()).into_response()
     }))
 }
 
@@ -54,7 +56,7 @@ pub(super) async fn list_labels(State(app): State<App>) -> Response {
 pub(super) async fn create(State(app): State<App>, body: Bytes) -> Result<Response, Error> {
     let group = decode::<GroupBody>(&body)?.parse().map_err(|error| match error {
         GroupError::Twice => Error::Conflict(GROUP_TAKEN),
-        other => Error::bad(other.to_string()),
+        other => Error::bad(format!("couldn't validate group: {other}")),
     })?;
     let mut write = app.store.write().await?;
     write.insert_groups(std::slice::from_ref(&group)).await?;
@@ -72,7 +74,7 @@ pub(super) async fn show(
     let (label, params) = (parse_path(&label)?, Params::of_query(query.as_deref()));
     app.store.catalog.read(|it| {
         let group = it.inventory.group(&label).ok_or_else(|| no_group(&label))?;
-        Ok(Json(json_of(group, partition(&params))).into_response())
+        Ok(Json(json_of(group, partition(&params), &it.inventory)).into_response())
     })
 }
 
@@ -113,7 +115,7 @@ pub(super) async fn list_members(
     let (label, params) = (parse_path(&label)?, Params::of_query(query.as_deref()));
     app.store.catalog.read(|it| {
         let group = it.inventory.group(&label).ok_or_else(|| no_group(&label))?;
-        Ok(Json(members(group, partition(&params))).into_response())
+        Ok(Json(members(group, partition(&params), &it.inventory)).into_response())
     })
 }
 
@@ -175,7 +177,8 @@ pub(super) async fn remove_member(
 
 fn membership(it: &Component, inventory: &Inventory) -> Value {
     let labels: Vec<&str> = inventory.groups_of(&it.id).collect();
-    json!({"id": it.id, "groupLabels": labels, "partitionName": ""})
+    let partition = inventory.partition_of(&it.id).unwrap_or_default();
+    json!({"id": it.id, "groupLabels": labels, "partitionName": partition})
 }
 
 /// Every component, those without a group too; labels in order.

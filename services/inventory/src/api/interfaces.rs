@@ -13,7 +13,7 @@ use super::{App, created_one, decode, deleted};
 use crate::error::{Error, MAC_TAKEN};
 use crate::model::filter::Params;
 use crate::model::interface::{
-    AddressJson, InterfaceBody, InterfaceFilter, parse_address, set_addresses, show as json_of, show_address,
+    AddressJson, InterfaceBody, InterfaceFilter, set_addresses, show as json_of, show_address, take_address,
 };
 use crate::store::{Insert, Origin};
 
@@ -131,7 +131,10 @@ pub(super) async fn create_address(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Response, Error> {
-    let address = parse_address(decode::<AddressJson>(&body)?).map_err(Error::bad)?;
+    let address = take_address(decode::<AddressJson>(&body)?);
+    if address.address.is_empty() {
+        return Err(Error::bad("IP Address string is empty."));
+    }
     let text = address.address.clone();
     let taken = "operation would conflict with an existing IP Address on the same ethernet interface.";
     let new = edit(

@@ -1,11 +1,13 @@
 //! Routes and handlers: the SMD API below /hsm/v2, our own below /pilothouse/v1, the change feed.
 
 pub(crate) mod bmcs;
+mod boards;
 mod components;
 mod endpoints;
 mod groups;
 mod interfaces;
 mod nodes;
+mod partitions;
 mod service;
 
 use std::sync::Arc;
@@ -46,6 +48,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(component_routes())
         .merge(inventory_routes())
         .merge(group_routes())
+        .merge(partition_routes())
         .merge(own_routes())
         .fallback(async || (StatusCode::NOT_FOUND, "404 page not found\n"));
     let feed = web::feed::routes(Service::Inventory, app.store.database.clone(), &app.store.catalog);
@@ -180,6 +183,34 @@ fn group_routes() -> Router<App> {
         .route("/hsm/v2/memberships/{xname}", path("GET", scoped(get(it::show_membership), READ)))
 }
 
+fn partition_routes() -> Router<App> {
+    use partitions as it;
+    Router::new()
+        .route(
+            "/hsm/v2/partitions",
+            path("GET,POST", scoped(get(it::list), READ).merge(scoped(post(it::create), WRITE))),
+        )
+        .route("/hsm/v2/partitions/names", path("GET", scoped(get(it::list_names), READ)))
+        .route(
+            "/hsm/v2/partitions/{name}",
+            path(
+                "GET,PATCH,DELETE",
+                scoped(get(it::show), READ).merge(scoped(patch(it::update).delete(it::remove), WRITE)),
+            ),
+        )
+        .route(
+            "/hsm/v2/partitions/{name}/members",
+            path(
+                "GET,POST",
+                scoped(get(it::list_members), READ).merge(scoped(post(it::create_member), WRITE)),
+            ),
+        )
+        .route(
+            "/hsm/v2/partitions/{name}/members/{xname}",
+            path("DELETE", scoped(delete(it::remove_member), WRITE)),
+        )
+}
+
 fn own_routes() -> Router<App> {
     let base = "/pilothouse/v1";
     Router::new()
@@ -195,6 +226,11 @@ fn own_routes() -> Router<App> {
                     .merge(scoped(patch(nodes::update).delete(nodes::remove), WRITE)),
             ),
         )
+        .route(
+            &format!("{base}/nodes/{{word}}/lock"),
+            path("PUT,DELETE", scoped(put(boards::lock).delete(boards::unlock), WRITE)),
+        )
+        .route(&format!("{base}/nodes/{{word}}/board"), path("PUT", scoped(put(boards::replace), WRITE)))
         .route(&format!("{base}/bmcs"), path("GET", scoped(get(bmcs::list), READ)))
         .route(
             &format!("{base}/bmcs/{{xname}}"),

@@ -35,7 +35,7 @@ pub(super) async fn list(State(app): State<App>) -> Response {
     })
 }
 
-fn find(app: &App, word: &str) -> Result<(Component, Node), Error> {
+pub(super) fn find(app: &App, word: &str) -> Result<(Component, Node), Error> {
     app.store.catalog.read(|it| {
         let found = it.inventory.find(word, &app.host_pattern).filter(|it| it.id.is_node());
         let missing =
@@ -172,6 +172,10 @@ async fn set_groups(write: &mut Write, id: &Xname, labels: Vec<String>) -> Resul
 /// Removes a node with its interfaces and memberships; its controller too, if that has no other node.
 pub(super) async fn remove(State(app): State<App>, Path(word): Path<String>) -> Result<Response, Error> {
     let (node, _) = find(&app, &word)?;
+    if let Some(lock) = &node.lock {
+        let text = format!("{word} is {lock}; unlock it first: pilotctl nodes unlock {word}");
+        return Err(Error::Taken("locked", text));
+    }
     let mut write = app.store.write().await?;
     let (controller, shared) = write.read(|it| {
         let controller = it.inventory.controller_of(&node.id).cloned();

@@ -31,8 +31,6 @@ pub(super) fn routes() -> Router<App> {
         .route("/hsm/v2/Subscriptions/SCN", empty(json!({"SubscriptionList": null})))
         .route("/hsm/v2/sysinfo/powermaps", empty(json!([])))
         .route("/hsm/v2/Defaults/NodeMaps", empty(json!({"NodeMaps": []})))
-        .route("/hsm/v2/partitions", empty(json!([])))
-        .route("/hsm/v2/partitions/names", empty(json!([])))
         .route("/hsm/v2/locks/status", path("GET", scoped(get(show_locks), READ)))
 }
 

@@ -71,6 +71,7 @@ impl ComponentBody {
             arch: word(&words::ARCH, "arch", self.arch)?,
             class: word(&words::CLASS, "class", self.class)?,
             name: None,
+            lock: None,
             id,
         })
     }
@@ -91,6 +92,7 @@ pub(crate) fn bare(id: Xname) -> Component {
         arch: None,
         class: None,
         name: None,
+        lock: None,
     }
 }
 

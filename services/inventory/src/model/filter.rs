@@ -197,7 +197,7 @@ impl Test {
             Key::SubRole => it.sub_role.as_deref().unwrap_or_default(),
             Key::Arch => it.arch.as_deref().unwrap_or_default(),
             Key::Class => it.class.as_deref().unwrap_or_default(),
-            Key::Group | Key::Partition => "NULL", // There are no partitions.
+            Key::Group | Key::Partition => inventory.partition_of(&it.id).unwrap_or("NULL"),
         };
         let same = |other: &String| other == value;
         (self.any.is_empty() || self.any.iter().any(same)) && !self.none.iter().any(same)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use domain::Xname;
-use domain::inventory::Group;
+use domain::inventory::{Group, Inventory};
 use serde::{Deserialize, Serialize};
 
 /// A group as a client writes it.
@@ -42,10 +42,12 @@ pub(crate) struct GroupPatch {
 /// Why a group is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum GroupError {
-    #[error("couldn't validate group: group or partition field has invalid characters")]
+    #[error("group or partition field has invalid characters")]
     Characters,
-    #[error("couldn't validate group: got HMSTypeInvalid instead of valid type")]
+    #[error("got HMSTypeInvalid instead of valid type")]
     Xname,
+    #[error("Bad partition name. Must be p# or p#.#")]
+    PartitionName,
     #[error("the same id is there twice")]
     Twice,
 }
@@ -98,24 +100,32 @@ pub(crate) struct GroupJson<'a> {
 /// Members as the SMD API writes them.
 #[derive(Debug, Serialize)]
 pub(crate) struct MembersJson<'a> {
-    ids: Vec<&'a Xname>,
+    pub(crate) ids: Vec<&'a Xname>,
 }
 
-/// Which of a group's members are shown.
-pub(crate) fn members<'a>(group: &'a Group, partition: Option<&str>) -> MembersJson<'a> {
-    // There are no partitions yet: a member is in none.
-    let shown = partition.is_none_or(|it| it.is_empty() || it == "NULL");
-    MembersJson { ids: if shown { group.members.iter().collect() } else { Vec::new() } }
+/// Those of a group's members that are in a partition; `NULL`: in none.
+pub(crate) fn members<'a>(
+    group: &'a Group,
+    partition: Option<&str>,
+    inventory: &Inventory,
+) -> MembersJson<'a> {
+    let wanted = partition.filter(|it| !it.is_empty());
+    let inside = |id: &&Xname| match wanted {
+        None => true,
+        Some("NULL") => inventory.partition_of(id).is_none(),
+        Some(name) => inventory.partition_of(id).is_some_and(|it| it.eq_ignore_ascii_case(name)),
+    };
+    MembersJson { ids: group.members.iter().filter(inside).collect() }
 }
 
 /// How a group is shown.
-pub(crate) fn show<'a>(group: &'a Group, partition: Option<&str>) -> GroupJson<'a> {
+pub(crate) fn show<'a>(group: &'a Group, partition: Option<&str>, inventory: &Inventory) -> GroupJson<'a> {
     GroupJson {
         label: &group.label,
         description: &group.description,
         exclusive_group: group.exclusive_group.as_deref(),
         tags: &group.tags,
-        members: members(group, partition),
+        members: members(group, partition, inventory),
     }
 }
 

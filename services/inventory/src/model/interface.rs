@@ -1,10 +1,8 @@
 //! Ethernet interfaces (recording `smd-ethernet`).
 
-use std::net::IpAddr;
-
 use domain::inventory::{Interface, InterfaceAddress};
 use domain::{MacAddr, Xname, XnameKind};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -50,7 +48,21 @@ pub(crate) struct InterfaceJson<'a> {
     #[serde(rename = "Type")]
     kind: &'a str,
     #[serde(rename = "IPAddresses")]
-    addresses: Vec<AddressJson>,
+    #[serde(serialize_with = "write_addresses")]
+    addresses: &'a [InterfaceAddress],
+}
+
+/// An address of an interface that is shown; nothing is copied, for there are 30,000 of them in a list.
+#[derive(Serialize)]
+struct AddressRef<'a> {
+    #[serde(rename = "IPAddress")]
+    address: &'a str,
+    #[serde(rename = "Network", skip_serializing_if = "str::is_empty")]
+    network: &'a str,
+}
+
+fn write_addresses<S: Serializer>(list: &[InterfaceAddress], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(list.iter().map(|it| AddressRef { address: &it.address, network: &it.network }))
 }
 
 const BAD_COMPONENT: &str = "Invalid CompEthInterface component ID";
@@ -61,23 +73,20 @@ pub(crate) fn stamp(now: OffsetDateTime) -> String {
     now.replace_nanosecond(micros).unwrap_or(now).format(&Rfc3339).unwrap_or_default()
 }
 
-/// An address: the original takes any text, ours refuses what is none (quirk `smd-ethernet-048`).
-pub(crate) fn parse_address(it: AddressJson) -> Result<InterfaceAddress, String> {
-    match it.address.parse::<IpAddr>() {
-        Ok(_) => Ok(InterfaceAddress { address: it.address, network: it.network }),
-        Err(_) => Err(format!("{:?} is not an IP address", it.address)),
-    }
+/// An address: any text is taken and shown again, and what is no address serves nobody (`smd-ethernet-048`).
+pub(crate) fn take_address(it: AddressJson) -> InterfaceAddress {
+    InterfaceAddress { address: it.address, network: it.network }
 }
 
-fn parse_addresses(list: Vec<AddressJson>) -> Result<Vec<InterfaceAddress>, String> {
-    list.into_iter().filter(|it| !it.address.is_empty()).map(parse_address).collect()
+fn take_addresses(list: Vec<AddressJson>) -> Vec<InterfaceAddress> {
+    list.into_iter().filter(|it| !it.address.is_empty()).map(take_address).collect()
 }
 
 /// What is wrong with a MAC address, in the recorded words (`smd-ethernet-047`).
 fn parse_mac(text: &str) -> Result<MacAddr, String> {
     MacAddr::parse_bare(text).map_err(|error| {
-        let digits = text.chars().filter(|it| !matches!(it, ':' | '-')).count();
-        if digits == 12 { error.to_string() } else { "MAC string has invalid length".to_owned() }
+        let digits = text.chars().filter(|it| !matches!(it, ':' | '-' | '.')).count();
+        if matches!(digits, 12 | 40) { error.to_string() } else { "MAC string has invalid length".to_owned() }
     })
 }
 
@@ -102,7 +111,7 @@ impl InterfaceBody {
     pub(crate) fn parse(self, now: OffsetDateTime) -> Result<Interface, String> {
         let mac = parse_mac(&self.mac.unwrap_or_default())?;
         let component = Self::component(&self.component.unwrap_or_default())?;
-        let addresses = parse_addresses(self.addresses.unwrap_or_default())?;
+        let addresses = take_addresses(self.addresses.unwrap_or_default());
         Ok(build(mac, component, self.description.unwrap_or_default(), addresses, now))
     }
 
@@ -120,7 +129,7 @@ impl InterfaceBody {
             new.description = text;
         }
         if let Some(list) = self.addresses {
-            set_addresses(&mut new, parse_addresses(list)?, now);
+            set_addresses(&mut new, take_addresses(list), now);
         }
         Ok(new)
     }
@@ -148,7 +157,7 @@ pub(crate) fn show(it: &Interface) -> InterfaceJson<'_> {
         last_update: &it.last_update,
         component: it.component.as_ref().map_or("", Xname::as_str),
         kind: it.kind.as_deref().unwrap_or_default(),
-        addresses: it.addresses.iter().map(show_address).collect(),
+        addresses: &it.addresses,
     }
 }
 
@@ -189,7 +198,7 @@ impl InterfaceFilter {
         }
         Ok(Self {
             ids: lower("id"),
-            macs: lower("macaddress"),
+            macs: params.all("macaddress").iter().map(|it| parse_filter(it)).collect(),
             addresses: params.all("ipaddress").to_vec(),
             networks: params.all("network").to_vec(),
             components,
@@ -214,6 +223,11 @@ impl InterfaceFilter {
             && self.older.is_none_or(|limit| updated().is_some_and(|it| it < limit))
             && self.newer.is_none_or(|limit| updated().is_some_and(|it| it > limit))
     }
+}
+
+/// An address as a filter has it: with separators, in any case; the bare digits find nothing (`smd-ethernet-017`).
+fn parse_filter(text: &str) -> String {
+    text.parse::<MacAddr>().map_or_else(|_| text.to_ascii_lowercase(), |it| it.to_string())
 }
 
 /// Whether the list is empty or has the value.

@@ -20,5 +20,6 @@ pub(crate) fn show(inventory: &Inventory, it: &Component, pattern: &str) -> Node
         bmc: bmc.map(|it| NodeBmc { xname: it.id.clone(), address: it.address.clone() }),
         state: it.state.clone(),
         enabled: it.enabled.unwrap_or(false),
+        lock: it.lock.clone(),
     }
 }

@@ -23,7 +23,7 @@ pub(crate) const ARCH: Words = words("Arch", &["X86", "ARM", "UNKNOWN", "Other"]
 pub(crate) const CLASS: Words = words("Class", &["River", "Mountain", "Hill"]);
 
 /// What `/service/values/type` lists beside the kinds of xname.
-pub(crate) const MORE_TYPES: [&str; 6] = ["All", "AllComp", "AllSvc", "CabinetBMC", "INVALID", "SMSBox"];
+pub(crate) const MORE_TYPES: [&str; 4] = ["All", "AllComp", "AllSvc", "INVALID"];
 
 const fn words(title: &'static str, words: &'static [&'static str]) -> Words {
     Words { title, words, aliases: &[] }

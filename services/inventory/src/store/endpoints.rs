@@ -24,7 +24,7 @@ impl Write {
                  rediscover_on_update, template_id, protocol, port, cipher_suites, workarounds, class,
                  credential_version
              from jsonb_to_recordset($1) as new (id text, name text, hostname text, domain text, fqdn text,
-                 enabled boolean, uuid text, username text, mac macaddr, ip_address text,
+                 enabled boolean, uuid text, username text, mac text, ip_address text,
                  rediscover_on_update boolean, template_id text, protocol text, port integer,
                  cipher_suites smallint[], workarounds text[], class text, credential_version bigint)
              where $2 or not exists (select from redfish_endpoint it where it.id = new.id)",
@@ -48,7 +48,7 @@ impl Write {
                  template_id = new.template_id, protocol = new.protocol, port = new.port,
                  cipher_suites = new.cipher_suites, workarounds = new.workarounds, class = new.class
              from jsonb_to_recordset($1) as new (id text, name text, hostname text, domain text, fqdn text,
-                 enabled boolean, uuid text, username text, mac macaddr, ip_address text,
+                 enabled boolean, uuid text, username text, mac text, ip_address text,
                  rediscover_on_update boolean, template_id text, protocol text, port integer,
                  cipher_suites smallint[], workarounds text[], class text)
              where it.id = new.id",

@@ -7,6 +7,7 @@
 mod credentials;
 mod endpoints;
 mod groups;
+mod partitions;
 mod rows;
 
 use std::collections::BTreeSet;
@@ -45,10 +46,13 @@ pub(crate) struct Store {
 pub(crate) struct Write {
     tx: PgTransaction<'static>,
     changes: Vec<Change>,
-    /// Endpoints and groups whose rows are read again before the commit: they are put together of several
+    /// Endpoints, groups and partitions whose rows are read again before the commit: they are put together of several
     /// tables.
     endpoints: BTreeSet<String>,
     groups: BTreeSet<String>,
+    partitions: BTreeSet<String>,
+    /// Whether a name was written: those are checked at the end of the transaction.
+    named: bool,
     catalog: Mirror<Catalog>,
     _turn: OwnedMutexGuard<()>,
 }
@@ -71,6 +75,8 @@ impl Store {
                     changes: Vec::new(),
                     endpoints: BTreeSet::new(),
                     groups: BTreeSet::new(),
+                    partitions: BTreeSet::new(),
+                    named: false,
                     catalog: self.catalog.clone(),
                     _turn: turn,
                 });
@@ -97,8 +103,11 @@ impl Write {
     pub(crate) async fn commit(mut self) -> Result<(), Error> {
         self.note_endpoints().await?;
         self.note_groups().await?;
-        // Names are checked at the end of the transaction, before which the feed must not count it.
-        sqlx::query("set constraints all immediate").execute(&mut *self.tx).await?;
+        self.note_partitions().await?;
+        if self.named {
+            // Names are checked at the end of the transaction, before which the feed must not count it.
+            sqlx::query("set constraints all immediate").execute(&mut *self.tx).await?;
+        }
         Ok(web::feed::commit(self.tx, &self.changes, &self.catalog).await?)
     }
 
@@ -148,6 +157,28 @@ impl Write {
         .await?;
         self.changes
             .extend(rows.into_iter().map(|(id, row)| Change::put("group", id, row.unwrap_or_default())));
+        Ok(())
+    }
+
+    async fn note_partitions(&mut self) -> Result<(), Error> {
+        if self.partitions.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&String> = self.partitions.iter().collect();
+        let rows: Vec<(String, Option<Value>)> = sqlx::query_as(
+            "select wanted.name, to_jsonb(it) || jsonb_build_object(
+                 'members', coalesce(member.ids, '[]'))
+             from unnest($1::text[]) as wanted (name)
+                 left join node_partition it on it.name = wanted.name
+                 left join (select partition, jsonb_agg(component order by component) as ids
+                     from partition_member where partition = any($1::text[]) group by partition) as member
+                     on member.partition = wanted.name",
+        )
+        .bind(names)
+        .fetch_all(&mut *self.tx)
+        .await?;
+        self.changes
+            .extend(rows.into_iter().map(|(id, row)| Change::put("partition", id, row.unwrap_or_default())));
         Ok(())
     }
 }

@@ -59,20 +59,22 @@ impl Write {
         if rows.is_empty() {
             return Ok(());
         }
+        self.named |= rows.iter().any(|it| it.name.is_some());
         let rows = values(rows)?;
         sqlx::query(
             "insert into component (id, state, flag, enabled, software_status, role, sub_role, nid,
-                 net_type, arch, class, name)
+                 net_type, arch, class, name, lock)
              select id, state, flag, enabled, software_status, role, sub_role, nid, net_type, arch,
-                 class, name
+                 class, name, lock
              from jsonb_to_recordset($1) as new (id text, state text, flag text, enabled boolean,
                  software_status text, role text, sub_role text, nid bigint, net_type text, arch text,
-                 class text, name text)
+                 class text, name text, lock jsonb)
              on conflict (id) do update set state = excluded.state, flag = excluded.flag,
                  enabled = excluded.enabled, software_status = excluded.software_status,
                  role = excluded.role, sub_role = excluded.sub_role, nid = excluded.nid,
                  net_type = excluded.net_type,
-                 arch = excluded.arch, class = excluded.class, name = excluded.name",
+                 arch = excluded.arch, class = excluded.class, name = excluded.name,
+                 lock = excluded.lock",
         )
         .bind(Json(&rows))
         .execute(&mut *self.tx)
@@ -83,12 +85,13 @@ impl Write {
 
     /// Removes components with their memberships.
     pub(crate) async fn delete_components(&mut self, ids: &[Xname]) -> Result<(), Error> {
-        let labels: Vec<(String,)> =
-            sqlx::query_as("select distinct label from group_member where component = any($1::text[])")
-                .bind(texts(ids))
-                .fetch_all(&mut *self.tx)
-                .await?;
-        self.groups.extend(labels.into_iter().map(|it| it.0));
+        let (groups, partitions): (Vec<String>, Vec<String>) = self.read(|it| {
+            let groups = ids.iter().flat_map(|id| it.inventory.groups_of(id)).map(str::to_owned);
+            let partitions = ids.iter().filter_map(|id| it.inventory.partition_of(id)).map(str::to_owned);
+            (groups.collect(), partitions.collect())
+        });
+        self.groups.extend(groups);
+        self.partitions.extend(partitions);
         sqlx::query("delete from component where id = any($1::text[])")
             .bind(texts(ids))
             .execute(&mut *self.tx)
@@ -97,46 +100,66 @@ impl Write {
         Ok(())
     }
 
-    /// Stores interfaces; the origin of one that is there stays.
+    /// Stores interfaces; the origin of one that is there stays, unless it is to be new.
     pub(crate) async fn put_interfaces(
         &mut self,
         rows: &[Interface],
         origin: Origin,
         insert: Insert,
     ) -> Result<(), Error> {
+        let known = |it: &&Interface| {
+            insert == Insert::OrReplace && self.read(|all| all.inventory.interface(&it.id).is_some())
+        };
+        let (old, new): (Vec<&Interface>, Vec<&Interface>) = rows.iter().partition(known);
+        self.update_interfaces(&old).await?;
+        self.insert_interfaces(&new, origin).await
+    }
+
+    async fn insert_interfaces(&mut self, rows: &[&Interface], origin: Origin) -> Result<(), Error> {
         if rows.is_empty() {
             return Ok(());
         }
         let rows = values(rows)?;
-        if insert == Insert::OrReplace {
-            sqlx::query(
-                "update ethernet_interface it set component = new.component, description = new.description,
-                     last_update = new.last_update
-                 from jsonb_to_recordset($1) as new (id text, component text, description text,
-                     last_update timestamptz)
-                 where it.id = new.id",
-            )
-            .bind(Json(&rows))
-            .execute(&mut *self.tx)
-            .await?;
-            sqlx::query(
-                "delete from interface_address where interface in
-                     (select id from jsonb_to_recordset($1) as new (id text))",
-            )
-            .bind(Json(&rows))
-            .execute(&mut *self.tx)
-            .await?;
-        }
         sqlx::query(
-            "insert into ethernet_interface (id, mac, component, description, last_update, origin)
-             select id, mac, component, description, last_update, $2
-             from jsonb_to_recordset($1) as new (id text, mac macaddr, component text, description text,
-                 last_update timestamptz)
-             where $3 or not exists (select from ethernet_interface it where it.id = new.id)",
+            "with new as (
+                 select * from jsonb_to_recordset($1) as new (id text, mac text, component text,
+                     description text, last_update timestamptz, addresses jsonb)),
+             made as (
+                 insert into ethernet_interface (id, mac, component, description, last_update, origin)
+                 select id, mac, component, description, last_update, $2 from new)
+             insert into interface_address (interface, position, address, network)
+             select new.id, listed.position, listed.item ->> 'address',
+                 coalesce(listed.item ->> 'network', '')
+             from new, jsonb_array_elements(new.addresses) with ordinality as listed (item, position)",
         )
         .bind(Json(&rows))
         .bind(origin.word())
-        .bind(insert == Insert::New)
+        .execute(&mut *self.tx)
+        .await?;
+        self.note("interface", rows);
+        Ok(())
+    }
+
+    async fn update_interfaces(&mut self, rows: &[&Interface]) -> Result<(), Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let rows = values(rows)?;
+        sqlx::query(
+            "update ethernet_interface it set component = new.component, description = new.description,
+                 last_update = new.last_update
+             from jsonb_to_recordset($1) as new (id text, component text, description text,
+                 last_update timestamptz)
+             where it.id = new.id",
+        )
+        .bind(Json(&rows))
+        .execute(&mut *self.tx)
+        .await?;
+        sqlx::query(
+            "delete from interface_address where interface in
+                 (select id from jsonb_to_recordset($1) as new (id text))",
+        )
+        .bind(Json(&rows))
         .execute(&mut *self.tx)
         .await?;
         sqlx::query(
