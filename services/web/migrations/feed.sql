@@ -11,7 +11,7 @@ insert into feed default values;
 create table feed_row (
     kind text not null,
     id text not null,
-    row jsonb,
+    row json,
     seq bigint not null,
     changed timestamptz not null default now(),
     primary key (kind, id)

@@ -1,35 +1,20 @@
 //! The serving side of the change feed (INTERFACES 1): rows are recorded in the transaction that changes them, and
 //! read back as a snapshot or from a number on.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
+pub(crate) mod rows;
+mod serve;
 
-use axum::body::{Body, Bytes};
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Extension, Router};
-use domain::feed::{Change, Header, Line, View};
-use domain::{Scope, Service};
-use futures_util::StreamExt;
-use serde::Deserialize;
-use serde_json::Value;
-use sqlx::{PgConnection, PgPool, PgTransaction};
-use tokio::sync::mpsc;
+use bytes::Bytes;
+use domain::feed::{Change, View};
+use sqlx::{PgPool, PgTransaction};
 use uuid::Uuid;
 
-use crate::mirror::{Changes, Lagging, Mirror};
-use crate::server::Stopping;
-use crate::{Database, Problem, Query, scoped};
+use crate::mirror::{Lagging, Mirror};
+
+pub use serve::routes;
 
 /// The version of the rows.
-const SCHEMA: u32 = 1;
-/// How often a quiet feed says that it lives.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Lines that wait for a slow consumer; one that is slower is cut off and comes back with its number.
-const QUEUE: usize = 1024;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// Why a write was not answered with success.
 #[derive(Debug, thiserror::Error)]
@@ -49,21 +34,42 @@ pub enum CommitError {
 ///
 /// Whatever the database says.
 pub async fn record(tx: &mut PgTransaction<'_>, changes: &[Change]) -> sqlx::Result<i64> {
-    let mut last = std::collections::HashMap::new();
-    for change in changes {
-        last.insert((&change.kind, &change.id), change);
+    Ok(note(tx, changes).await?.seq)
+}
+
+/// A transaction as the feed tells of it.
+struct Noted {
+    epoch: Uuid,
+    seq: i64,
+    text: Bytes,
+}
+
+async fn note(tx: &mut PgTransaction<'_>, changes: &[Change]) -> sqlx::Result<Noted> {
+    // The last word about each row counts.
+    let mut last = std::collections::HashMap::with_capacity(changes.len());
+    for (at, change) in changes.iter().enumerate() {
+        last.insert((change.kind.as_str(), change.id.as_str()), at);
     }
     let (mut kinds, mut ids, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-    for change in last.into_values() {
-        kinds.push(change.kind.as_str());
-        ids.push(change.id.as_str());
-        rows.push((!change.row.is_null()).then_some(&change.row));
+    for (at, change) in changes.iter().enumerate() {
+        if last[&(change.kind.as_str(), change.id.as_str())] == at {
+            kinds.push(change.kind.as_str());
+            ids.push(change.id.as_str());
+            rows.push((!change.row.is_null()).then(|| change.row.to_string()));
+        }
     }
-    let seq: i64 =
-        sqlx::query_scalar("update feed set seq = seq + 1 returning seq").fetch_one(&mut **tx).await?;
+    // One round trip for all: the counter first, whose lock the other two need.
+    let (epoch, seq): (Uuid, i64) =
+        sqlx::query_as("update feed set seq = seq + 1 returning epoch, seq").fetch_one(&mut **tx).await?;
+    let mut text = Vec::new();
+    for ((kind, id), row) in kinds.iter().zip(&ids).zip(&rows) {
+        put_row(&mut text, Some(seq), kind, id, row.as_deref());
+    }
+    put_mark(&mut text, seq);
     sqlx::query(
-        "insert into feed_row (kind, id, row, seq)
-         select kind, id, row, $4 from unnest($1::text[], $2::text[], $3::jsonb[]) as new (kind, id, row)
+        "with told as (select pg_notify('feed', $4::bigint::text))
+         insert into feed_row (kind, id, row, seq)
+         select kind, id, row::json, $4 from told, unnest($1::text[], $2::text[], $3::text[]) as new (kind, id, row)
          on conflict (kind, id) do update set row = excluded.row, seq = excluded.seq, changed = now()",
     )
     .bind(kinds)
@@ -72,8 +78,7 @@ pub async fn record(tx: &mut PgTransaction<'_>, changes: &[Change]) -> sqlx::Res
     .bind(seq)
     .execute(&mut **tx)
     .await?;
-    sqlx::query("select pg_notify('feed', $1::text)").bind(seq).execute(&mut **tx).await?;
-    Ok(seq)
+    Ok(Noted { epoch, seq, text: text.into() })
 }
 
 /// Records, commits, and waits until the service's own Mirror has applied the change, so that whoever reads after
@@ -90,8 +95,9 @@ pub async fn commit<V: View>(
     if changes.is_empty() {
         return Ok(tx.commit().await?);
     }
-    let seq = record(&mut tx, changes).await?;
+    let Noted { epoch, seq, text } = note(&mut tx, changes).await?;
     tx.commit().await?;
+    mirror.offer(epoch, seq, changes, text);
     Ok(mirror.reached(seq).await?)
 }
 
@@ -102,156 +108,40 @@ pub async fn commit<V: View>(
 /// Whatever the database says.
 pub async fn prune(db: &PgPool) -> sqlx::Result<u64> {
     let mut tx = db.begin().await?;
-    let pruned: Option<i64> = sqlx::query_scalar(
+    let (pruned, rows): (Option<i64>, i64) = sqlx::query_as(
         "with old as (
              delete from feed_row where row is null and (changed < now() - interval '24 hours'
                  or seq < (select seq from feed_row where row is null order by seq desc offset 100000 limit 1))
              returning seq)
-         select max(seq) from old",
+         select max(seq), count(*) from old",
     )
     .fetch_one(&mut *tx)
     .await?;
     let Some(pruned) = pruned else { return Ok(0) };
-    let done =
-        sqlx::query("update feed set pruned = greatest(pruned, $1)").bind(pruned).execute(&mut *tx).await?;
+    sqlx::query("update feed set pruned = greatest(pruned, $1)").bind(pruned).execute(&mut *tx).await?;
     tx.commit().await?;
-    Ok(done.rows_affected())
+    Ok(u64::try_from(rows).unwrap_or(0))
 }
 
-/// A snapshot in one consistent read.
-pub(crate) async fn read_snapshot(db: &PgPool) -> sqlx::Result<(Header, Vec<Change>)> {
-    let mut tx = db.begin_with("begin isolation level repeatable read read only").await?;
-    let (epoch, seq): (Uuid, i64) = sqlx::query_as("select epoch, seq from feed").fetch_one(&mut *tx).await?;
-    let rows: Vec<(String, String, Value)> =
-        sqlx::query_as("select kind, id, row from feed_row where row is not null order by kind, id")
-            .fetch_all(&mut *tx)
-            .await?;
-    let changes = rows.into_iter().map(|(kind, id, row)| Change { kind, id, row }).collect();
-    Ok((Header { epoch, seq, schema: SCHEMA }, changes))
-}
-
-/// The lines after a number, each transaction closed by its mark; None if they are no longer known.
-pub(crate) async fn read_changes(
-    db: &mut PgConnection,
-    epoch: Uuid,
-    after: i64,
-) -> sqlx::Result<Option<Vec<Line>>> {
-    let known: (Uuid, i64, i64) =
-        sqlx::query_as("select epoch, seq, pruned from feed").fetch_one(&mut *db).await?;
-    if known.0 != epoch || after < known.2 || after > known.1 {
-        return Ok(None);
+/// Adds a line `{"seq":…,"kind":…,"id":…,"row":…}`; the row is JSON already. Without a number it is a snapshot's.
+pub(crate) fn put_row(text: &mut Vec<u8>, seq: Option<i64>, kind: &str, id: &str, row: Option<&str>) {
+    match seq {
+        Some(seq) => text.extend_from_slice(format!("{{\"seq\":{seq},\"kind\":").as_bytes()),
+        None => text.extend_from_slice(b"{\"kind\":"),
     }
-    let rows: Vec<(i64, String, String, Option<Value>)> =
-        sqlx::query_as("select seq, kind, id, row from feed_row where seq > $1 order by seq")
-            .bind(after)
-            .fetch_all(db)
-            .await?;
-    let mut lines: Vec<Line> = Vec::with_capacity(rows.len() + 8);
-    for (seq, kind, id, row) in rows {
-        if let Some(last) = lines.last().map(|it| it.seq).filter(|it| *it != seq) {
-            lines.push(Line { seq: last, change: None });
-        }
-        let row = row.unwrap_or(Value::Null);
-        lines.push(Line { seq, change: Some(Change { kind, id, row }) });
-    }
-    if let Some(last) = lines.last().map(|it| it.seq) {
-        lines.push(Line { seq: last, change: None });
-    }
-    Ok(Some(lines))
+    text.extend_from_slice(quoted(kind).as_bytes());
+    text.extend_from_slice(b",\"id\":");
+    text.extend_from_slice(quoted(id).as_bytes());
+    text.extend_from_slice(b",\"row\":");
+    text.extend_from_slice(row.unwrap_or("null").as_bytes());
+    text.extend_from_slice(b"}\n");
 }
 
-/// `GET /snapshot` and `GET /changes`, for whoever may read this service.
-pub fn routes<V: View>(service: Service, database: Database, mirror: &Mirror<V>) -> Router {
-    let mirror = mirror.clone();
-    // Followers wait for this process' own Mirror, which hears of every change; a connection to the database each
-    // would be more than there are.
-    let changes: Wake = Arc::new(move || mirror.subscribe());
-    Router::new()
-        .route("/snapshot", scoped(get(show_snapshot), Scope::Read(service)))
-        .route("/changes", scoped(get(follow_changes), Scope::Read(service)))
-        .with_state(Feed { database, changes })
+/// Adds the line that closes a transaction.
+pub(crate) fn put_mark(text: &mut Vec<u8>, seq: i64) {
+    text.extend_from_slice(format!("{{\"seq\":{seq}}}\n").as_bytes());
 }
 
-type Wake = Arc<dyn Fn() -> Changes + Send + Sync>;
-
-#[derive(Clone)]
-struct Feed {
-    database: Database,
-    changes: Wake,
-}
-
-async fn show_snapshot(State(Feed { database, .. }): State<Feed>) -> Result<Response, Response> {
-    let db = database.pool().map_err(IntoResponse::into_response)?;
-    let snapshot = read_snapshot(db).await;
-    let (header, changes) = snapshot.map_err(|it| Problem::unavailable(it.to_string()).into_response())?;
-    let mut text = to_line(&header);
-    for change in &changes {
-        text.extend(to_line(change));
-    }
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response())
-}
-
-#[derive(Debug, Deserialize)]
-struct From {
-    epoch: Uuid,
-    after: i64,
-}
-
-async fn follow_changes(
-    State(feed): State<Feed>,
-    stop: Option<Extension<Stopping>>,
-    Query(from): Query<From>,
-) -> Result<Response, Response> {
-    let db = feed.database.pool().map_err(IntoResponse::into_response)?.clone();
-    let unavailable = |it: sqlx::Error| Problem::unavailable(it.to_string()).into_response();
-    let stop = stop.map(|Extension(Stopping(it))| it).unwrap_or_default();
-    // Before the first look, so that no change falls between.
-    let mut changes = (feed.changes)();
-    let mut connection = db.acquire().await.map_err(unavailable)?;
-    let first = read_changes(&mut connection, from.epoch, from.after).await.map_err(unavailable)?;
-    drop(connection);
-    let Some(first) = first else {
-        let detail = "those changes are no longer kept; read /snapshot anew";
-        return Err(Problem::own(StatusCode::GONE, "feed-truncated", detail).into_response());
-    };
-    let (sender, receiver) = mpsc::channel::<Bytes>(QUEUE);
-    tokio::spawn(async move {
-        let mut after = from.after;
-        let mut lines = first;
-        loop {
-            if let Some(last) = lines.last() {
-                after = last.seq;
-            }
-            let mut text = Vec::new();
-            lines.iter().for_each(|it| text.extend(to_line(it)));
-            if lines.is_empty() {
-                text = to_line(&Line { seq: after, change: None });
-            }
-            if sender.send_timeout(text.into(), HEARTBEAT).await.is_err() {
-                return; // The consumer is gone or too slow.
-            }
-            // A change or a heartbeat, whichever is first; then whatever is new.
-            tokio::select! {
-                there = changes.changed() => if !there { return },
-                () = tokio::time::sleep(HEARTBEAT) => {}
-                () = sender.closed() => return,
-                () = stop.cancelled() => return,
-            }
-            let Ok(mut connection) = db.acquire().await else { return };
-            match read_changes(&mut connection, from.epoch, after).await {
-                Ok(Some(new)) => lines = new,
-                _ => return,
-            }
-        }
-    });
-    let stream =
-        futures_util::stream::unfold(receiver, |mut it| async { it.recv().await.map(|text| (text, it)) });
-    let body = Body::from_stream(stream.map(Ok::<_, Infallible>));
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
-}
-
-fn to_line(value: &impl serde::Serialize) -> Vec<u8> {
-    let mut line = serde_json::to_vec(value).unwrap_or_default();
-    line.push(b'\n');
-    line
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }

@@ -1,5 +1,12 @@
-//! `web` from outside.
+//! `web` from outside: its sockets, a real PostgreSQL. Run as root, whom the socket's peer credentials make an
+//! administrator.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "it/feed.rs"]
+mod feed;
+#[path = "it/harness.rs"]
+mod harness;
 #[path = "it/openapi.rs"]
 mod openapi;
+#[path = "it/torn.rs"]
+mod torn;
