@@ -86,9 +86,18 @@ impl From<sqlx::Error> for Error {
                 Self::Bad(NO_COMPONENT.to_owned())
             }
             Some("component_name") => Self::NameTaken("that was given".to_owned()),
+            _ if is_text(&error) => {
+                Self::Bad("the text holds a character that cannot be kept, U+0000".to_owned())
+            }
             _ => Self::Database(error),
         }
     }
+}
+
+/// Whether the server refused a character: JSON may hold U+0000, its `text` may not (PostgreSQL 8.14).
+fn is_text(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|it| it.code());
+    matches!(code.as_deref(), Some("22P05" | "22021"))
 }
 
 impl From<CommitError> for Error {

@@ -5,11 +5,14 @@ mod it {
     pub(crate) mod lab;
 
     mod accounts;
+    mod bad_input;
+    mod boards;
     mod bulk;
     mod components;
     mod discovery;
     mod groups;
     mod interfaces;
     mod nodes;
+    mod partitions;
     mod shape;
 }

@@ -90,7 +90,7 @@ pub(super) async fn replace(
         write.put_endpoints(std::slice::from_ref(row), Insert::OrReplace).await?;
     }
     write.put_component_endpoints(&swap.component_endpoints).await?;
-    write.put_interfaces(&swap.interfaces, Origin::Import, Insert::OrReplace).await?;
+    write.put_interfaces(&swap.interfaces, |_| Origin::Import, Insert::OrReplace).await?;
     write.commit().await?;
     daemon::event!(domain::event::BOARD_REPLACED, node = node.id, "another board stands in for {word}");
     find(&app, node.id.as_str()).map(|it| Json(it.1))

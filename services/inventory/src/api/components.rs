@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use domain::inventory::Component;
@@ -11,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use web::{Json, Path};
 
-use super::{App, decode, deleted, no_content};
+use super::{App, Raw, decode, deleted, no_content};
 use crate::error::Error;
 use crate::model::component::{
     ComponentBody, ComponentJson, Fields, PatchBody, PatchKind, force, patched_nid, show as json_of,
@@ -55,14 +54,7 @@ fn answer(app: &App, filter: &Filter, fields: Fields, within: Option<&HashSet<Xn
 }
 
 fn is_within(id: &Xname, outer: &HashSet<Xname>) -> bool {
-    let mut at = Some(id.clone());
-    while let Some(name) = at {
-        if outer.contains(&name) {
-            return true;
-        }
-        at = name.parent();
-    }
-    false
+    outer.contains(id) || id.ancestry().any(|it| outer.contains(&it))
 }
 
 pub(super) async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, Error> {
@@ -71,7 +63,7 @@ pub(super) async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> R
     Ok(answer(&app, &filter, params.fields(), None))
 }
 
-pub(super) async fn query(State(app): State<App>, body: Bytes) -> Result<Response, Error> {
+pub(super) async fn query(State(app): State<App>, Raw(body): Raw) -> Result<Response, Error> {
     let body: Value = decode(&body)?;
     let params = Params::of_body(&body);
     let ids = params.all("componentids");
@@ -100,7 +92,7 @@ pub(super) async fn query_one(
     }))
 }
 
-pub(super) async fn query_nids(State(app): State<App>, body: Bytes) -> Result<Response, Error> {
+pub(super) async fn query_nids(State(app): State<App>, Raw(body): Raw) -> Result<Response, Error> {
     let body: Value = decode(&body)?;
     let params = Params::of_body(&body);
     let ranges = params.all("nidranges");
@@ -128,7 +120,7 @@ pub(super) async fn show_by_nid(State(app): State<App>, Path(nid): Path<String>)
     })
 }
 
-pub(super) async fn create(State(app): State<App>, body: Bytes) -> Result<Response, Error> {
+pub(super) async fn create(State(app): State<App>, Raw(body): Raw) -> Result<Response, Error> {
     let body: ManyBody = decode(&body)?;
     let given = body.components.unwrap_or_default();
     if given.first().is_none_or(|it| it.id.is_empty()) {
@@ -142,7 +134,7 @@ pub(super) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
 pub(super) async fn replace(
     State(app): State<App>,
     Path(name): Path<String>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Error> {
     let OneBody { mut component, force } = decode(&body)?;
     if component.id.is_empty() {
@@ -203,7 +195,7 @@ pub(super) async fn patch_one(
     kind: PatchKind,
     State(app): State<App>,
     Path(name): Path<String>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Error> {
     let mut body: PatchBody = decode(&body)?;
     if body.id.as_ref().is_some_and(|it| !it.is_empty() && *it != name) {
@@ -216,7 +208,7 @@ pub(super) async fn patch_one(
 pub(super) async fn patch_many(
     kind: PatchKind,
     State(app): State<App>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Error> {
     change(&app, kind, decode(&body)?).await
 }
@@ -237,7 +229,7 @@ async fn change(app: &App, kind: PatchKind, mut body: PatchBody) -> Result<Respo
     Ok(no_content())
 }
 
-pub(super) async fn patch_nids(State(app): State<App>, body: Bytes) -> Result<Response, Error> {
+pub(super) async fn patch_nids(State(app): State<App>, Raw(body): Raw) -> Result<Response, Error> {
     let given = decode::<ManyBody>(&body)?.components.unwrap_or_default();
     if given.first().is_none_or(|it| it.id.is_empty()) {
         return Err(Error::bad("Missing Components"));

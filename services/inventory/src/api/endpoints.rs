@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use domain::Xname;
@@ -12,7 +11,7 @@ use time::OffsetDateTime;
 use web::{Json, Path};
 
 use super::bmcs::refresh_vault;
-use super::{App, created, decode, deleted, no_content};
+use super::{App, Raw, created, decode, deleted, no_content};
 use crate::client::Credential;
 use crate::error::Error;
 use crate::model::filter::Params;
@@ -55,7 +54,7 @@ pub(super) async fn query() -> Error {
 }
 
 /// One endpoint, or a list of them below `RedfishEndpoints`.
-pub(super) async fn create(State(app): State<App>, body: Bytes) -> Result<Response, Error> {
+pub(super) async fn create(State(app): State<App>, Raw(body): Raw) -> Result<Response, Error> {
     let value: Value = decode(&body)?;
     let list = value.get("RedfishEndpoints").filter(|it| !it.is_null()).cloned();
     let single = list.is_none();
@@ -90,7 +89,7 @@ pub(super) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
 pub(super) async fn replace(
     State(app): State<App>,
     Path(name): Path<String>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Error> {
     let mut body: EndpointBody = decode(&body)?;
     match &body.id {
@@ -115,7 +114,7 @@ pub(super) async fn replace(
 pub(super) async fn update(
     State(app): State<App>,
     Path(name): Path<String>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Error> {
     let body: EndpointBody = decode(&body)?;
     let id: Xname = name.parse().map_err(|_| Error::bad("xname in URL is not valid"))?;
@@ -173,9 +172,9 @@ async fn store_derived(write: &mut Write, derived: Derived, replace: bool) -> Re
     write.put_component_endpoints(&parts.into_values().collect::<Vec<_>>()).await?;
     // A controller's own interface is nobody's to post again; a node's is, by older clients.
     let node = |it: &Interface| it.component.as_ref().is_some_and(Xname::is_node);
-    let (nodes, own): (Vec<_>, Vec<_>) = interfaces.into_values().partition(node);
-    write.put_interfaces(&own, Origin::Api, Insert::OrReplace).await?;
-    write.put_interfaces(&nodes, Origin::Endpoint, Insert::OrReplace).await
+    let origin = |it: &Interface| if node(it) { Origin::Endpoint } else { Origin::Api };
+    let interfaces: Vec<Interface> = interfaces.into_values().collect();
+    write.put_interfaces(&interfaces, origin, Insert::OrReplace).await
 }
 
 fn same(old: &Interface, new: &Interface) -> bool {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use domain::Xname;
@@ -10,7 +9,7 @@ use domain::inventory::{Component, Inventory};
 use serde_json::{Value, json};
 use web::{Json, Path};
 
-use super::{App, created, decode, deleted, no_content};
+use super::{App, Raw, created, decode, deleted, no_content};
 use crate::error::{Error, GROUP_TAKEN};
 use crate::model::filter::{Filter, Params};
 use crate::model::group::{
@@ -53,7 +52,7 @@ pub(super) async fn list_labels(State(app): State<App>) -> Response {
         .read(|it| Json(it.inventory.groups().map(|it| &it.label).collect::<Vec<_>>()).into_response())
 }
 
-pub(super) async fn create(State(app): State<App>, body: Bytes) -> Result<Response, Error> {
+pub(super) async fn create(State(app): State<App>, Raw(body): Raw) -> Result<Response, Error> {
     let group = decode::<GroupBody>(&body)?.parse().map_err(|error| match error {
         GroupError::Twice => Error::Conflict(GROUP_TAKEN),
         other => Error::bad(format!("couldn't validate group: {other}")),
@@ -81,7 +80,7 @@ pub(super) async fn show(
 pub(super) async fn update(
     State(app): State<App>,
     Path(label): Path<String>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Error> {
     let patch: GroupPatch = decode(&body)?;
     if patch.description.is_none() && patch.tags.is_none() {
@@ -122,7 +121,7 @@ pub(super) async fn list_members(
 pub(super) async fn create_member(
     State(app): State<App>,
     Path(label): Path<String>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Error> {
     let label = parse_path(&label)?;
     let id: Xname = decode::<MemberBody>(&body)?.id.parse().map_err(|_| Error::bad("invalid xname ID"))?;
@@ -138,7 +137,7 @@ pub(super) async fn create_member(
 pub(super) async fn replace_members(
     State(app): State<App>,
     Path(label): Path<String>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Error> {
     let label = parse_path(&label)?;
     let ids = decode::<MembersBody>(&body)?.ids.unwrap_or_default();

@@ -1,6 +1,5 @@
 //! /Inventory/EthernetInterfaces (recording `smd-ethernet`).
 
-use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use domain::MacAddr;
@@ -9,7 +8,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use web::{Json, Path};
 
-use super::{App, created_one, decode, deleted};
+use super::{App, Raw, created_one, decode, deleted};
 use crate::error::{Error, MAC_TAKEN};
 use crate::model::filter::Params;
 use crate::model::interface::{
@@ -47,7 +46,7 @@ pub(super) async fn show(State(app): State<App>, Path(id): Path<String>) -> Resu
 
 /// Adds an interface. One that an endpoint's POST made is taken over once: clients of both generations end
 /// well.
-pub(super) async fn create(State(app): State<App>, body: Bytes) -> Result<Response, Error> {
+pub(super) async fn create(State(app): State<App>, Raw(body): Raw) -> Result<Response, Error> {
     let body: InterfaceBody = decode(&body)?;
     let new = body.parse(OffsetDateTime::now_utc()).map_err(Error::bad)?;
     let mut write = app.store.write().await?;
@@ -56,9 +55,9 @@ pub(super) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
         if !write.take_over_interface(&new).await? {
             return Err(Error::Conflict(MAC_TAKEN));
         }
-        write.put_interfaces(rows, Origin::Api, Insert::OrReplace).await?;
+        write.put_interfaces(rows, |_| Origin::Api, Insert::OrReplace).await?;
     } else {
-        write.put_interfaces(rows, Origin::Api, Insert::New).await?;
+        write.put_interfaces(rows, |_| Origin::Api, Insert::New).await?;
     }
     write.commit().await?;
     Ok(created_one(&format!("{BASE}/{}", new.id)))
@@ -67,7 +66,7 @@ pub(super) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
 pub(super) async fn update(
     State(app): State<App>,
     Path(id): Path<String>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Error> {
     let body: InterfaceBody = decode(&body)?;
     let now = OffsetDateTime::now_utc();
@@ -88,7 +87,7 @@ async fn edit(
     let old = write.read(|it| it.inventory.interface(&parse_id(id)).cloned()).ok_or_else(missing)?;
     let new = change(&old)?;
     if new != old {
-        write.put_interfaces(std::slice::from_ref(&new), Origin::Api, Insert::OrReplace).await?;
+        write.put_interfaces(std::slice::from_ref(&new), |_| Origin::Api, Insert::OrReplace).await?;
     }
     write.commit().await?;
     Ok(new)
@@ -129,7 +128,7 @@ pub(super) async fn list_addresses(
 pub(super) async fn create_address(
     State(app): State<App>,
     Path(id): Path<String>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Error> {
     let address = take_address(decode::<AddressJson>(&body)?);
     if address.address.is_empty() {
@@ -166,7 +165,7 @@ const NO_ADDRESS: &str = "component ethernet interface has no such ip address.";
 pub(super) async fn update_address(
     State(app): State<App>,
     Path((id, ip)): Path<(String, String)>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Error> {
     let network = decode::<NetworkBody>(&body)?.network;
     let network = network.ok_or_else(|| Error::bad("Request must have at least one patch field."))?;

@@ -13,7 +13,8 @@ mod service;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
@@ -265,6 +266,17 @@ async fn strip_slash(mut request: Request) -> Request {
         }
     }
     request
+}
+
+/// A body as it came; one that is too long is refused with a problem.
+struct Raw(Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = Problem;
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = Bytes::from_request(request, state).await;
+        body.map(Self).map_err(|it| Problem::new(it.status(), it.body_text()))
+    }
 }
 
 /// A JSON body of the SMD API.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::Xname;
@@ -11,7 +10,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use web::{Json, Path, Query};
 
-use super::{App, no_content};
+use super::{App, Raw, no_content};
 use crate::client::{Imported, Node, NodePatch};
 use crate::error::Error;
 use crate::model::group::parse_label;
@@ -53,7 +52,7 @@ pub(super) async fn show(State(app): State<App>, Path(word): Path<String>) -> Re
 pub(super) async fn import(
     State(app): State<App>,
     Query(query): Query<ImportQuery>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Json<Imported>, Error> {
     let text = std::str::from_utf8(&body);
     let text =
@@ -85,7 +84,7 @@ async fn store_plan(write: &mut Write, plan: &Plan) -> Result<(), Error> {
         write.put_endpoints(&plan.endpoints, Insert::OrReplace).await?;
     }
     write.put_component_endpoints(&plan.component_endpoints).await?;
-    write.put_interfaces(&plan.interfaces, Origin::Import, Insert::OrReplace).await?;
+    write.put_interfaces(&plan.interfaces, |_| Origin::Import, Insert::OrReplace).await?;
     if !plan.groups.is_empty() {
         write.insert_groups(&plan.groups).await?;
     }

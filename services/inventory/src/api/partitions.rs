@@ -1,12 +1,11 @@
 //! /partitions (recording `smd-groups-2.20-046` to `-059`).
 
-use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use domain::Xname;
 use web::{Json, Path};
 
-use super::{App, created, decode, deleted, no_content};
+use super::{App, Raw, created, decode, deleted, no_content};
 use crate::error::{Error, PARTITION_OTHER, PARTITION_TAKEN, PARTITION_THERE};
 use crate::model::filter::Params;
 use crate::model::group::{GroupError, GroupPatch, MemberBody, parse_tags};
@@ -84,7 +83,7 @@ fn check_free(write: &Write, name: &str, ids: &[&Xname]) -> Result<(), Error> {
     })
 }
 
-pub(super) async fn create(State(app): State<App>, body: Bytes) -> Result<Response, Error> {
+pub(super) async fn create(State(app): State<App>, Raw(body): Raw) -> Result<Response, Error> {
     let new = decode::<PartitionBody>(&body)?.parse().map_err(|error| match error {
         GroupError::Twice => Error::Conflict(PARTITION_TAKEN),
         other => Error::bad(format!("couldn't validate partition: {other}")),
@@ -102,7 +101,7 @@ pub(super) async fn create(State(app): State<App>, body: Bytes) -> Result<Respon
 pub(super) async fn update(
     State(app): State<App>,
     Path(name): Path<String>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Error> {
     let patch: GroupPatch = decode(&body)?;
     if patch.description.is_none() && patch.tags.is_none() {
@@ -131,7 +130,7 @@ pub(super) async fn remove(State(app): State<App>, Path(name): Path<String>) -> 
 pub(super) async fn create_member(
     State(app): State<App>,
     Path(name): Path<String>,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Error> {
     let name = parse_path(&name)?;
     let id: Xname = decode::<MemberBody>(&body)?.id.parse().map_err(|_| Error::bad("invalid xname ID"))?;

@@ -2,6 +2,7 @@
 
 use domain::Xname;
 use domain::feed::Change;
+use serde_json::Value;
 use sqlx::types::Json;
 
 use super::Write;
@@ -35,9 +36,29 @@ impl Write {
         .await?;
         if insert == Insert::OrReplace {
             self.update_endpoints(rows).await?;
+            self.touch_endpoints(rows.iter().map(|it| &it.id));
+            return Ok(());
         }
-        self.touch_endpoints(rows.iter().map(|it| &it.id));
+        // What is new is known whole: its feed row needs no reading back.
+        for row in rows {
+            let named = (!row.hostname.is_empty()).then(|| row.fqdn.clone());
+            let mut value = serde_json::to_value(row)?;
+            value["address"] = row.ip_address.clone().or(named).into();
+            value["nodes"] = Value::Array(Vec::new());
+            self.fresh_endpoints.insert(row.id.to_string(), value);
+        }
         Ok(())
+    }
+
+    /// Has the feed tell that an endpoint has this part.
+    fn touch_owner(&mut self, part: &ComponentEndpoint) {
+        match self.fresh_endpoints.get_mut(part.endpoint.as_str()).map(|it| &mut it["nodes"]) {
+            Some(Value::Array(nodes)) if part.redfish_type == "ComputerSystem" => {
+                nodes.push(part.id.as_str().into());
+            }
+            Some(_) => {}
+            None => self.touch_endpoints([&part.endpoint]),
+        }
     }
 
     async fn update_endpoints(&mut self, rows: &[RedfishEndpoint]) -> Result<(), Error> {
@@ -85,7 +106,7 @@ impl Write {
             old.map(|it| it.endpoint.clone()).collect()
         });
         self.touch_endpoints(&moved);
-        self.touch_endpoints(rows.iter().map(|it| &it.endpoint));
+        rows.iter().for_each(|it| self.touch_owner(it));
         let rows = values(rows)?;
         sqlx::query(
             "insert into component_endpoint (id, endpoint, redfish_type, redfish_subtype, uuid, odata_id,

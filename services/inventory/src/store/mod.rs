@@ -10,7 +10,7 @@ mod groups;
 mod partitions;
 mod rows;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub(crate) struct Write {
     endpoints: BTreeSet<String>,
     groups: BTreeSet<String>,
     partitions: BTreeSet<String>,
+    /// Rows of endpoints that this write makes, by id; one that is touched again is read back all the same.
+    fresh_endpoints: BTreeMap<String, Value>,
     /// Whether a name was written: those are checked at the end of the transaction.
     named: bool,
     catalog: Mirror<Catalog>,
@@ -76,6 +78,7 @@ impl Store {
                     endpoints: BTreeSet::new(),
                     groups: BTreeSet::new(),
                     partitions: BTreeSet::new(),
+                    fresh_endpoints: BTreeMap::new(),
                     named: false,
                     catalog: self.catalog.clone(),
                     _turn: turn,
@@ -116,6 +119,9 @@ impl Write {
     }
 
     async fn note_endpoints(&mut self) -> Result<(), Error> {
+        let fresh = std::mem::take(&mut self.fresh_endpoints);
+        let known = fresh.into_iter().filter(|it| !self.endpoints.contains(&it.0));
+        self.changes.extend(known.map(|(id, row)| Change::put("endpoint", id, row)));
         if self.endpoints.is_empty() {
             return Ok(());
         }

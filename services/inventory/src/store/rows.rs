@@ -104,7 +104,7 @@ impl Write {
     pub(crate) async fn put_interfaces(
         &mut self,
         rows: &[Interface],
-        origin: Origin,
+        origin: impl Fn(&Interface) -> Origin,
         insert: Insert,
     ) -> Result<(), Error> {
         let known = |it: &&Interface| {
@@ -115,10 +115,16 @@ impl Write {
         self.insert_interfaces(&new, origin).await
     }
 
-    async fn insert_interfaces(&mut self, rows: &[&Interface], origin: Origin) -> Result<(), Error> {
+    async fn insert_interfaces(
+        &mut self,
+        rows: &[&Interface],
+        origin: impl Fn(&Interface) -> Origin,
+    ) -> Result<(), Error> {
         if rows.is_empty() {
             return Ok(());
         }
+        let ids: Vec<&str> = rows.iter().map(|it| it.id.as_str()).collect();
+        let origins: Vec<&str> = rows.iter().map(|it| origin(it).word()).collect();
         let rows = values(rows)?;
         sqlx::query(
             "with new as (
@@ -126,14 +132,16 @@ impl Write {
                      description text, last_update timestamptz, addresses jsonb)),
              made as (
                  insert into ethernet_interface (id, mac, component, description, last_update, origin)
-                 select id, mac, component, description, last_update, $2 from new)
+                 select new.id, mac, component, description, last_update, maker.origin
+                 from new join unnest($2::text[], $3::text[]) as maker (id, origin) on maker.id = new.id)
              insert into interface_address (interface, position, address, network)
              select new.id, listed.position, listed.item ->> 'address',
                  coalesce(listed.item ->> 'network', '')
              from new, jsonb_array_elements(new.addresses) with ordinality as listed (item, position)",
         )
         .bind(Json(&rows))
-        .bind(origin.word())
+        .bind(ids)
+        .bind(origins)
         .execute(&mut *self.tx)
         .await?;
         self.note("interface", rows);
