@@ -2,6 +2,8 @@
 //! administrator.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "it/bounds.rs"]
+mod bounds;
 #[path = "it/feed.rs"]
 mod feed;
 #[path = "it/harness.rs"]
