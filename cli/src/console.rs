@@ -33,10 +33,11 @@ pub(crate) struct Arguments {
 }
 
 /// Puts the terminal back, however the command ends.
-struct Raw(Termios);
+pub(crate) struct Raw(Termios);
 
 impl Raw {
-    fn start() -> Result<Option<Self>, Failure> {
+    /// Has each key at once; None if the input is no terminal.
+    pub(crate) fn start() -> Result<Option<Self>, Failure> {
         let input = std::io::stdin();
         if !input.is_terminal() {
             return Ok(None);

@@ -1,11 +1,14 @@
 //! The program `pilotctl`: the head from the command line. Called as `get_ca_cert` or `gen_access_token` it is
-//! that command of the OpenCHAMI bootcamp.
+//! that command of the OpenCHAMI bootcamp, called as `ochami` it is OpenCHAMI's command line.
 
 mod bmc;
 mod boot;
+mod cloud_init;
 mod console;
 mod error;
+mod group;
 mod nodes;
+mod ochami;
 mod output;
 mod power;
 mod status;
@@ -61,6 +64,9 @@ enum Command {
     /// The nodes of the cluster
     #[command(subcommand)]
     Nodes(nodes::Command),
+    /// Groups of nodes
+    #[command(subcommand)]
+    Group(group::Command),
     /// Power of nodes
     #[command(subcommand)]
     Power(power::Command),
@@ -74,6 +80,9 @@ enum Command {
     /// What nodes boot
     #[command(subcommand)]
     Boot(boot::Command),
+    /// What nodes become: user-data, meta-data, groups
+    #[command(subcommand)]
+    CloudInit(cloud_init::Command),
     /// Print an access token for the APIs
     Token(token::Arguments),
     /// Print the root certificate of the cluster
@@ -110,7 +119,11 @@ impl Head {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse_from(called_as(std::env::args_os().collect()));
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    if words.first().is_some_and(|it| Path::new(it).file_name().is_some_and(|it| it == "ochami")) {
+        return ochami::main(words);
+    }
+    let arguments = Arguments::parse_from(called_as(words));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(run(arguments)),
@@ -145,11 +158,13 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Status => status::show(&head).await,
         Command::Nodes(command) => nodes::run(&head, command).await,
+        Command::Group(command) => group::run(&head, command).await,
         Command::Power(command) => power::run(&head, command).await,
         Command::Bmc(command) => bmc::run(&head, command).await,
         Command::Console(arguments) => console::run(&head, arguments).await,
         Command::Logs(arguments) => status::logs(&arguments),
         Command::Boot(command) => boot::run(&head, command).await,
+        Command::CloudInit(command) => cloud_init::run(&head, command).await,
         Command::Token(arguments) => token::run(&head, &arguments).await,
         Command::CaCert => token::root_certificate(&head).await,
         Command::Completions { shell } => {
