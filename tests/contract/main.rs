@@ -4,19 +4,37 @@
 
 use std::path::Path;
 
-use tests::replay::{self, Replay};
+use domain::Service;
+use tests::head::Trusted;
+use tests::replay::{self, Keys, Replay};
 use tests::{Head, HeadOptions};
 
 /// Replays a recording that carries no token, as an administrator.
 async fn replay(file: &str, settings: &[&str]) {
+    play(file, HeadOptions { front: true, ..HeadOptions::default() }, settings, None).await;
+}
+
+/// Replays a recording that carries tokens, through the gateway, to a head that trusts their issuer.
+async fn replay_with_tokens(file: &str, settings: &[&str]) {
+    let keys = Keys::generate().unwrap();
+    let (issuer, audience) = (replay::ISSUER.to_owned(), replay::AUDIENCE.to_owned());
+    let trusted = Trusted { issuer, audience, jwks: keys.jwks().to_string() };
+    let options = HeadOptions { trusted: vec![trusted], ..HeadOptions::default() };
+    play(file, options, settings, Some(keys)).await;
+}
+
+async fn play(file: &str, mut options: HeadOptions, settings: &[&str], keys: Option<Keys>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("contract").join(file);
     let exchanges = replay::load(&path).unwrap();
-    let mut options = HeadOptions { front: true, ..HeadOptions::default() };
     for setting in settings {
         options = options.set(setting).unwrap();
     }
     let head = Head::start(options).await.unwrap();
-    let replay = Replay { base: head.front().unwrap().url(), ..Replay::default() };
+    let base = match head.front() {
+        Some(front) => front.url(),
+        None => format!("http://{}", head.address(Service::Gateway, "plain").unwrap()),
+    };
+    let replay = Replay { base, keys, ..Replay::default() };
     let findings = replay.run(&exchanges).await.unwrap();
     let told: String = findings
         .failed
@@ -34,11 +52,56 @@ async fn smd_components_are_as_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn smd_ethernet_interfaces_are_as_recorded() {
+    replay("smd-ethernet.jsonl", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn smd_service_paths_are_as_recorded() {
+    replay("smd-service.jsonl", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn smd_redfish_endpoints_are_as_recorded() {
+    replay("smd-redfish-2.20.jsonl", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn smd_groups_and_partitions_are_as_recorded() {
+    replay("smd-groups-2.20.jsonl", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn smd_asks_for_tokens_as_recorded() {
+    replay_with_tokens("smd-auth.jsonl", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bss_parameters_are_as_recorded() {
+    replay("bss-params.jsonl", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bss_scripts_are_as_recorded() {
     replay("bss-script.jsonl", &["boot.advertise_url=https://demo.openchami.cluster"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bss_asks_for_tokens_as_recorded() {
+    replay_with_tokens("bss-auth.jsonl", &["boot.advertise_url=https://demo.openchami.cluster"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn legacy_cloud_init_is_as_recorded() {
     replay("cloud-init-legacy.jsonl", &["cloud_init.api=legacy"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn legacy_cloud_init_with_tokens_is_as_recorded() {
+    replay_with_tokens("cloud-init-legacy-secure.jsonl", &["cloud_init.api=legacy"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cloud_init_is_as_recorded() {
+    replay("cloud-init.jsonl", &["cloud_init.api=current"]).await;
 }
