@@ -2,6 +2,8 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use domain::Xname;
+use domain::inventory::Lock;
 use web::feed::CommitError;
 use web::{Problem, Unavailable};
 
@@ -17,6 +19,8 @@ pub(crate) enum Error {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Line(#[from] LineError),
+    #[error("{0} is {1}; nothing was changed. Unlock it first: pilotctl nodes unlock {0}")]
+    Locked(Xname, Lock),
     #[error("postgres.Add: data already exists")]
     Exists,
     #[error("name a kernel, and at least one of macs, hosts and nids")]
@@ -90,7 +94,7 @@ impl IntoResponse for Error {
                 Problem::new(StatusCode::NOT_FOUND, format!("Not Found: {self}"))
             }
             Self::UnknownHost(..) => Problem::new(StatusCode::NOT_FOUND, format!("Not Found - {self}")),
-            Self::Line(_) => Problem::new(StatusCode::CONFLICT, self.to_string()),
+            Self::Line(_) | Self::Locked(..) => Problem::new(StatusCode::CONFLICT, self.to_string()),
             Self::NotFound(_) | Self::UnknownAddress => Problem::new(StatusCode::NOT_FOUND, self.to_string()),
             Self::Unavailable(error) => Problem::unavailable(error.to_string()),
             Self::Commit(CommitError::Lagging(error)) => Problem::unavailable(error.to_string()),

@@ -35,7 +35,7 @@ use domain::feed::{Change, View};
 use serde::Deserialize;
 
 pub use architecture::Architecture;
-pub(crate) use lookup::{Asked, Found, Outcome, explain, look_up, node_mac, node_of};
+pub(crate) use lookup::{Asked, Found, Outcome, explain, look_up, node_mac, node_named, node_of};
 pub use settings::Variant;
 pub(crate) use settings::{COMMAND_LINE_MAX, Edit, Image, Settings, SettingsError};
 pub(crate) use target::{Host, Target};

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::feed::Change;
+use domain::inventory::Inventory;
 use domain::{MacAddr, Nid};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -14,7 +15,7 @@ use web::{Problem, Query};
 use super::Boot;
 use super::reply::{Body, done, json};
 use crate::error::Error;
-use crate::model::{Host, KIND, Selected, Settings, Target};
+use crate::model::{Host, KIND, Selected, Settings, Target, node_named};
 use crate::store;
 use crate::wire::{Entry, ShownEntry, Write, WriteBody, parse_selection, parse_write};
 
@@ -84,6 +85,8 @@ pub(super) async fn list(
         (status = 201, description = "Set"),
         (status = 400, body = Problem, content_type = "application/problem+json",
             description = "A body that cannot be taken, with the place; or nothing to set"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "Somebody locked a node that is named: who, since when and why"),
     )
 )]
 pub(super) async fn create(State(boot): State<Boot>, Body(body): Body) -> Result<Response, Error> {
@@ -92,6 +95,7 @@ pub(super) async fn create(State(boot): State<Boot>, Body(body): Body) -> Result
         return Err(if edit.kernel.is_none() { Error::Nothing } else { Error::Exists });
     }
     let settings = edit.apply(None).ok_or(Error::NoKernel)??;
+    boot.refuse_locked(&targets)?;
     let mut tx = boot.database.begin().await?;
     let stored = store::insert_new(&mut tx, &targets, &settings).await?;
     if stored.is_empty() {
@@ -111,6 +115,8 @@ pub(super) async fn create(State(boot): State<Boot>, Body(body): Body) -> Result
         (status = 200, description = "Set"),
         (status = 400, body = Problem, content_type = "application/problem+json",
             description = "A body that cannot be taken, with the place; or no kernel for a new target"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "Somebody locked a node that is named: who, since when and why"),
     )
 )]
 pub(super) async fn replace(State(boot): State<Boot>, Body(body): Body) -> Result<Response, Error> {
@@ -132,6 +138,8 @@ pub(super) async fn replace(State(boot): State<Boot>, Body(body): Body) -> Resul
             description = "A body that cannot be taken, with the place"),
         (status = 404, body = Problem, content_type = "application/problem+json",
             description = "Nothing to change, or a target without an entry"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "Somebody locked a node that is named: who, since when and why"),
     )
 )]
 pub(super) async fn update(State(boot): State<Boot>, Body(body): Body) -> Result<Response, Error> {
@@ -146,6 +154,7 @@ pub(super) async fn update(State(boot): State<Boot>, Body(body): Body) -> Result
 }
 
 async fn apply(boot: &Boot, Write { targets, edit }: Write, make: bool) -> Result<Response, Error> {
+    boot.refuse_locked(&targets)?;
     let mut tx = boot.database.begin().await?;
     let mut old: HashMap<Target, Option<Settings>> =
         store::find_for_update(&mut tx, &targets).await?.into_iter().collect();
@@ -173,6 +182,8 @@ async fn apply(boot: &Boot, Write { targets, edit }: Write, make: bool) -> Resul
         (status = 200, description = "Taken away, or nothing was asked for"),
         (status = 400, body = Problem, content_type = "application/problem+json",
             description = "A body that cannot be taken, or no such target"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "Somebody locked a node that is named: who, since when and why"),
     )
 )]
 pub(super) async fn remove(State(boot): State<Boot>, Body(body): Body) -> Result<Response, Error> {
@@ -191,9 +202,23 @@ pub(super) async fn remove(State(boot): State<Boot>, Body(body): Body) -> Result
     if gone.is_empty() && !targets.is_empty() {
         return Err(Error::NothingDeleted);
     }
+    boot.refuse_locked(&gone)?; // The transaction is dropped, and with it the deletion.
     let changes: Vec<Change> = gone.iter().map(|it| Change::delete(KIND, it.to_string())).collect();
     web::feed::commit(tx, &changes, &boot.parameters).await?;
     Ok(done(StatusCode::OK))
+}
+
+impl Boot {
+    /// Nothing is changed for a node that somebody wants left alone, if the change names the node; what its groups
+    /// or `Default` boot may change.
+    fn refuse_locked(&self, targets: &[Target]) -> Result<(), Error> {
+        let pattern = &self.config.node_name;
+        let locked = |inventory: &Inventory| {
+            let mut nodes = targets.iter().filter_map(|it| node_named(inventory, it, pattern));
+            nodes.find_map(|node| Some(Error::Locked(node.id.clone(), node.lock.clone()?)))
+        };
+        self.inventory.read(locked).map_or(Ok(()), Err)
+    }
 }
 
 fn put(target: &Target, settings: &Settings) -> Change {

@@ -116,6 +116,19 @@ pub(crate) fn node_of<'a>(inventory: &'a Inventory, asked: &Asked, pattern: &str
     found.filter(|it| it.id.is_node())
 }
 
+/// The node that a target names; none for groups, `Default` and what is in no inventory.
+pub(crate) fn node_named<'a>(
+    inventory: &'a Inventory,
+    target: &Target,
+    pattern: &str,
+) -> Option<&'a Component> {
+    match target {
+        Target::Mac(mac) => inventory.component(inventory.interface_by_mac(*mac)?.component.as_ref()?),
+        Target::Host(host) => inventory.find(host.as_str(), pattern),
+        Target::Nid(nid) => inventory.component_by_nid(*nid),
+    }
+}
+
 /// The MAC address that stands for a node: that of its first interface.
 pub(crate) fn node_mac(inventory: &Inventory, node: &Component) -> Option<MacAddr> {
     inventory.interfaces_of(&node.id).map(|it| it.mac).next()

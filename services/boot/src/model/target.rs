@@ -32,6 +32,11 @@ impl Host {
         ((1..=HOST_MAX).contains(&text.len()) && text.bytes().all(fits)).then(|| Self(text.into()))
     }
 
+    /// The word.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether it is an xname.
     pub(crate) fn is_xname(&self) -> bool {
         self.0.parse::<Xname>().is_ok()

@@ -110,6 +110,9 @@ fn canonical(body: &Value, exchange: &Value) -> Value {
         ] {
             text = Regex::new(pattern).unwrap().replace_all(&text, to).into_owned();
         }
+        for pattern in texts("mask") {
+            text = Regex::new(&pattern).unwrap().replace_all(&text, "<volatile>").into_owned();
+        }
         return text.trim_end_matches('\n').into();
     }
     for (key, removes) in [("volatile", false), ("optional", true)] {

@@ -105,3 +105,41 @@ async fn a_write_takes_all_its_targets(db: PgPool) {
     assert_eq!((all.len(), all[0].nids.len(), all[0].macs.len(), all[0].hosts.len()), (1, 10_000, 1, 1));
     service.stop().await;
 }
+
+/// A change that names a locked node in whatever way is refused whole, with who locked it and why.
+#[sqlx::test(migrator = "boot::MIGRATIONS")]
+async fn a_locked_node_keeps_what_it_boots(db: PgPool) {
+    let folder = tempfile::tempdir().unwrap();
+    let node = json!({"id": NODE, "nid": 2, "name": "login1",
+        "lock": {"by": "alice", "reason": "memory errors", "since": "2026-01-01T00:00:00Z"}});
+    let component = json!({"kind": "component", "id": NODE, "row": node});
+    let (socket, mut serving) = serve_inventory(folder.path(), rows(&[]));
+    let service = Running::live("", folder.path(), db.clone(), &socket).await;
+    service.put(json!({"macs": [MAC], "kernel": "http://h/k", "params": "quiet"})).await;
+    service.stop().await;
+    serving.shutdown().await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, _serving) = serve_inventory(folder.path(), rows(&[component]));
+    let service = Running::live("", folder.path(), db, &socket).await;
+    for (method, body) in [
+        ("POST", json!({"macs": ["02:00:00:00:00:98", MAC], "kernel": "http://h/other"})),
+        ("PUT", json!({"macs": [MAC], "kernel": "http://h/other"})),
+        ("PUT", json!({"hosts": [NODE, "compute"], "kernel": "http://h/other"})),
+        ("PUT", json!({"hosts": ["login1"], "kernel": "http://h/other"})),
+        ("PUT", json!({"nids": [3, 2], "kernel": "http://h/other"})),
+        ("PATCH", json!({"macs": [MAC], "params": "loud"})),
+        ("DELETE", json!({"macs": [MAC]})),
+        ("DELETE", json!({"kernel": "http://h/k", "params": "quiet"})),
+    ] {
+        let (status, text) = service.ask(Some(0), method, "/boot/v1/bootparameters", &body.to_string()).await;
+        assert_eq!(status, StatusCode::CONFLICT, "{method} {body} {text}");
+        let told = "x1000c1s7b1n0 is locked by alice since 2026-01-01T00:00:00Z: memory errors";
+        assert!(text.contains(told), "{text}");
+    }
+    let (_, all) = service.ask(Some(0), "GET", "/pilothouse/v1/parameters", "").await;
+    let all: Vec<boot::client::Entry> = serde_json::from_str(&all).unwrap();
+    assert_eq!((all.len(), all[0].macs.len(), all[0].kernel.as_str()), (1, 1, "http://h/k"));
+    service.put(json!({"hosts": ["compute", "Default"], "nids": [3], "kernel": "http://h/other"})).await;
+    service.stop().await;
+}
