@@ -86,10 +86,14 @@ async fn boot_newest_image(
 /// Gives a group the administrators' keys, unless it has data.
 async fn give_keys(head: &Head, document: &Document, group: &str) -> Result<Option<String>, Failure> {
     let client = head.client(Service::CloudInit);
-    match client.text(Method::GET, &format!("/cloud-init/{group}"), None::<&()>).await {
-        Ok(_) => return Ok(None),
-        Err(ClientError::Status { status: StatusCode::NOT_FOUND, .. }) => {}
-        Err(error) => return Err(error.into()),
+    // Where the present API alone answers there are no entries.
+    let current = document.cloud_init.get("api").and_then(|it| it.as_str()) == Some("current");
+    for place in [Some("/pilothouse/v1/groups"), (!current).then_some("/cloud-init")].into_iter().flatten() {
+        match client.text(Method::GET, &format!("{place}/{group}"), None::<&()>).await {
+            Ok(_) => return Ok(None),
+            Err(ClientError::Status { status: StatusCode::NOT_FOUND, .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     let keys: Vec<&String> = document.admins.values().flat_map(|it| &it.ssh_keys).collect();
     if keys.is_empty() {
@@ -97,10 +101,16 @@ async fn give_keys(head: &Head, document: &Document, group: &str) -> Result<Opti
     }
     let content = keys.iter().map(|it| format!("{it}\n")).collect::<String>();
     let file = json!({"path": "/root/.ssh/authorized_keys", "permissions": "0600", "content": content});
-    // No meta-data: with an instance-id of its own each node is known by its xname and given its name.
-    let body = json!({"name": group, "cloud-init": {
-        "userdata": {"disable_root": false, "ssh_deletekeys": false, "write_files": [file]},
-    }});
-    client.text(Method::POST, "/cloud-init/", Some(&body)).await?;
+    let data = json!({"disable_root": false, "ssh_deletekeys": false, "write_files": [file]});
+    if current {
+        // JSON is YAML.
+        let body = json!({"file": {"content": format!("#cloud-config\n{data}\n"), "encoding": "plain"}});
+        let path = format!("/pilothouse/v1/groups/{group}");
+        client.text(Method::PUT, &path, Some(&body)).await?;
+    } else {
+        // No meta-data: with an instance-id of its own each node is known by its xname and given its name.
+        let body = json!({"name": group, "cloud-init": {"userdata": data}});
+        client.text(Method::POST, "/cloud-init/", Some(&body)).await?;
+    }
     Ok(Some(format!("group {group} has the keys of {} administrators", document.admins.len())))
 }

@@ -7,21 +7,57 @@ use domain::Xname;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 use web::ClientError;
 
 /// What a node would be given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rendered {
     /// The node, if the inventory knows it.
+    #[schema(value_type = Option<String>)]
     pub node: Option<Xname>,
+    /// Which generation of the API answers: `legacy` or `current`.
+    pub api: String,
     /// meta-data as YAML.
     pub meta_data: String,
-    /// user-data, `#cloud-config` and YAML.
+    /// user-data as it is fetched.
     pub user_data: String,
-    /// vendor-data as YAML.
+    /// vendor-data as it is fetched.
     pub vendor_data: String,
-    /// The names of the entries it came from, the last one winning.
+    /// The names of the entries or groups it came from, the last one winning.
     pub sources: Vec<String>,
+    /// Where single values come from.
+    pub origins: Vec<Origin>,
+    /// The files of the groups, by the present API.
+    pub files: Vec<RenderedFile>,
+    /// What one may not expect.
+    pub hints: Vec<String>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Origin {
+    /// `user-data`, `meta-data` or `vendor-data`.
+    pub part: String,
+    /// The value's key.
+    pub key: String,
+    /// The entries it came from; of several, the last one won or all were joined.
+    pub from: Vec<String>,
+}
+
+/// The file of a group as one node meets it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RenderedFile {
+    /// The group.
+    pub group: String,
+    /// Where the node fetches it.
+    pub url: String,
+    /// What it fetches.
+    pub content: String,
+    /// What the node makes of it; none if it is no template, or cannot be filled in.
+    pub rendered: Option<String>,
+    /// Why it cannot be filled in: group, line and variable.
+    pub fault: Option<String>,
 }
 
 /// The parts of an entry; none: stays as it is.

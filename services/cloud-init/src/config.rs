@@ -4,15 +4,45 @@ use std::net::IpAddr;
 
 use anyhow::Context as _;
 use domain::Document;
+use domain::document::{Network, PlaneKind};
 use serde::Deserialize;
 use toml::Value;
+
+/// The gateway's port without TLS (INTERFACES 8).
+const PLAIN_PORT: u16 = 8081;
+
+/// Which generation of the API answers nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Api {
+    /// Legacy data of a node or its groups, if there is any, else the present API.
+    #[default]
+    Auto,
+    /// OpenCHAMI cloud-init 0.1 alone.
+    Legacy,
+    /// OpenCHAMI cloud-init 1.x alone.
+    Current,
+}
+
+/// How legacy entries of groups and nodes become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Merge {
+    /// A top-level key of a later entry replaces the whole value, as recorded.
+    #[default]
+    Shallow,
+    /// Maps are merged key by key, lists are joined; anything else is replaced.
+    Deep,
+}
 
 /// What cloud-init is told.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Table {
-    /// Which generation of the API answers nodes: `legacy` (0.1), and `auto` as long as there is no other.
-    api: String,
+    /// Which generation of the API answers nodes: `auto`, `legacy` (0.1) or `current` (1.x).
+    api: Api,
+    /// How legacy entries become one: `shallow` or `deep`.
+    merge: Merge,
     /// `"head"`: legacy writes from the head itself need no token, as the bootcamp's `curl` has none;
     /// `false`: all do.
     open_legacy_writes: Value,
@@ -21,16 +51,20 @@ struct Table {
 /// What cloud-init is told, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
+    pub(crate) api: Api,
+    pub(crate) merge: Merge,
     pub(crate) host_pattern: String,
+    pub(crate) cluster_name: String,
     /// Whether the head itself may write without a token.
     open_to_head: bool,
     /// The head's own addresses.
     own: Vec<IpAddr>,
+    network: Network,
 }
 
 impl Default for Table {
     fn default() -> Self {
-        Self { api: "auto".to_owned(), open_legacy_writes: Value::Boolean(false) }
+        Self { api: Api::Auto, merge: Merge::Shallow, open_legacy_writes: Value::Boolean(false) }
     }
 }
 
@@ -42,8 +76,6 @@ impl Config {
     /// What is wrong with it.
     pub fn parse(document: &Document) -> anyhow::Result<Self> {
         let table: Table = document.cloud_init.clone().try_into().context("read [cloud_init]")?;
-        let known = matches!(table.api.as_str(), "auto" | "legacy");
-        anyhow::ensure!(known, "cloud_init.api: {:?} is not served; write \"auto\" or \"legacy\"", table.api);
         let open_to_head = match &table.open_legacy_writes {
             Value::Boolean(false) => false,
             Value::String(it) if it == "head" => true,
@@ -51,7 +83,29 @@ impl Config {
         };
         let own =
             document.network.planes.iter().flat_map(|it| &it.addresses).map(|it| it.addr().into()).collect();
-        Ok(Self { host_pattern: document.cluster.host_pattern.clone(), open_to_head, own })
+        Ok(Self {
+            api: table.api,
+            merge: table.merge,
+            host_pattern: document.cluster.host_pattern.clone(),
+            cluster_name: document.cluster.name.clone(),
+            open_to_head,
+            own,
+            network: document.network.clone(),
+        })
+    }
+
+    /// The head as this machine reaches it over plain HTTP: its address on the machine's plane, else on the
+    /// first plane of nodes.
+    pub(crate) fn plain_base(&self, machine: Option<IpAddr>) -> Option<String> {
+        let nodes = self.network.planes.iter().filter(|it| it.kind == PlaneKind::Nodes);
+        let own = match machine {
+            Some(IpAddr::V4(it)) => {
+                nodes.flat_map(|plane| &plane.addresses).find(|net| net.contains(&it)).copied()
+            }
+            _ => None,
+        };
+        let net = own.or_else(|| self.network.first(PlaneKind::Nodes).map(|it| it.1))?;
+        Some(format!("http://{}:{PLAIN_PORT}", net.addr()))
     }
 
     /// Whether a caller without a token may write from there.
@@ -63,13 +117,29 @@ impl Config {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::Config;
+    use super::{Api, Config, Merge};
 
     const HEAD: &str = "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"example\"\n\
         [[network.planes]]\nname = \"n\"\nkind = \"nodes\"\naddresses = [\"172.16.0.254/24\"]\n";
 
     fn parse(table: &str) -> anyhow::Result<Config> {
         Config::parse(&domain::Document::parse(&format!("{HEAD}[cloud_init]\n{table}")).unwrap())
+    }
+
+    #[test]
+    fn the_generation_of_the_api_and_the_merge_are_chosen() {
+        let chosen = |table: &str| parse(table).map(|it| (it.api, it.merge)).unwrap();
+        assert_eq!(chosen(""), (Api::Auto, Merge::Shallow));
+        assert_eq!(chosen("api = \"current\"\nmerge = \"deep\""), (Api::Current, Merge::Deep));
+        assert_eq!(chosen("api = \"legacy\""), (Api::Legacy, Merge::Shallow));
+        assert!(parse("merge = \"wide\"").is_err());
+    }
+
+    #[test]
+    fn the_plain_base_is_on_the_machine_s_plane() {
+        let base = |it: &str| parse("").unwrap().plain_base(it.parse().ok());
+        assert_eq!(base("172.16.0.9").as_deref(), Some("http://172.16.0.254:8081"));
+        assert_eq!(base("no address").as_deref(), Some("http://172.16.0.254:8081"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use web::feed::CommitError;
 use web::{Denied, Problem, TokenError, Unavailable};
 
+use crate::model::Fault;
 use crate::wire::BodyError;
 
 /// A request that is not answered with success.
@@ -19,6 +20,27 @@ pub(crate) enum Error {
     Body(#[from] BodyError),
     #[error("the caller's address is in no inventory")]
     UnknownAddress,
+    /// A group of the present API that cannot be taken.
+    #[error(transparent)]
+    BadGroup(BodyError),
+    /// A template that no data would make right.
+    #[error("group {group}: {fault}")]
+    BadTemplate { group: String, fault: Fault },
+    /// Other bodies of the present API that cannot be taken; the recorded service says nothing.
+    #[error("the body is not what this path takes")]
+    BadBody,
+    #[error("group '{0}' not added as it already exists")]
+    GroupExists(String),
+    #[error("group ({0}) not found in memstore")]
+    NoGroup(String),
+    #[error("node {0} not found in SMD")]
+    NoNode(String),
+    #[error("node {node} is not a member of group {group} (node and/or group may not exist in SMD)")]
+    NoMember { node: String, group: String },
+    #[error("IP address {0} not found for an xname in nodes")]
+    NoNodeAt(String),
+    #[error("404 page not found")]
+    NoPage,
     #[error(transparent)]
     Denied(#[from] Denied),
     /// A legacy write, which the recorded service takes from anyone.
@@ -49,9 +71,20 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         const AWAY: &str =
             "the database is not available; nodes are answered from memory, try the write again soon";
+        let plain = |status: StatusCode, error: &Self| (status, format!("{error}\n")).into_response();
         match self {
-            Self::NotFound | Self::Exists => (StatusCode::NOT_FOUND, format!("{self}\n")).into_response(),
-            Self::Body(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+            Self::NotFound
+            | Self::Exists
+            | Self::NoGroup(_)
+            | Self::NoNode(_)
+            | Self::NoMember { .. }
+            | Self::NoPage => plain(StatusCode::NOT_FOUND, &self),
+            Self::Body(_) => plain(StatusCode::BAD_REQUEST, &self),
+            Self::BadGroup(_) | Self::BadTemplate { .. } => plain(StatusCode::UNPROCESSABLE_ENTITY, &self),
+            Self::BadBody => StatusCode::BAD_REQUEST.into_response(),
+            Self::GroupExists(_) => plain(StatusCode::CONFLICT, &self),
+            // As recorded (`cloud-init-037`).
+            Self::NoNodeAt(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, &self),
             Self::UnknownAddress => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
             Self::Denied(denied) => denied.into_response(),
             Self::DeniedWrite(_) => {

@@ -4,8 +4,8 @@
 //! | --- | --- |
 //! | callers | booting nodes and `ochami` through the gateway, pilotctl |
 //! | socket | `/run/pilothouse/cloud-init.sock` |
-//! | tables | `cloud_init_entry`, and the change feed's |
-//! | specification | OpenCHAMI cloud-init 0.1 as recorded (`cloud-init-legacy`); cloud-init's NoCloud |
+//! | tables | `cloud_init_{entry,group,instance,defaults}`, and the change feed's |
+//! | specification | OpenCHAMI cloud-init 0.1 and 1.4 as recorded (`cloud-init*`); cloud-init's NoCloud |
 //!
 //! Answers are merged from two Mirrors, the inventory's and the service's own; no request of a booting node
 //! waits for PostgreSQL or for another service.
@@ -20,14 +20,13 @@ mod wire;
 
 use anyhow::Context as _;
 use daemon::Context;
-use domain::inventory::Inventory;
 use domain::{Document, Service};
 use web::mirror::Mirror;
 use web::{Client, Database};
 
 pub use crate::api::{CloudInit, router};
 pub use crate::config::Config;
-pub use crate::model::Entries;
+pub use crate::model::{Entries, Nodes};
 
 /// The tables.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -49,7 +48,7 @@ pub fn check(document: &Document) -> anyhow::Result<()> {
 pub async fn serve(context: Context) -> anyhow::Result<()> {
     let config = Config::parse(&context.document)?;
     let load = "load the last good copy";
-    let inventory = Mirror::<Inventory>::load(&context.paths.state, "inventory").context(load)?;
+    let inventory = Mirror::<Nodes>::load(&context.paths.state, "inventory").context(load)?;
     let entries = Mirror::<Entries>::load(&context.paths.state, "cloud-init").context(load)?;
     let database = Database::of(&context);
     let router = router(CloudInit::new(config, inventory.clone(), entries.clone(), database.clone()));

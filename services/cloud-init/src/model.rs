@@ -3,17 +3,32 @@
 //! Entries are named for a group, an xname or a node's name. A node is given its groups' entries in order of
 //! label, then the one of its name, then the one of its xname. Of each part, a top-level key of a later entry
 //! replaces the whole value of an earlier one; nothing deeper is merged and lists are not joined (recordings
-//! `cloud-init-legacy-031`, `-039`).
+//! `cloud-init-legacy-031`, `-039`), unless the document asks for it.
+
+mod current;
+mod facts;
+mod template;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::feed::{Change, View};
 use domain::inventory::Inventory;
 use domain::{MacAddr, Xname};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::client::Origin;
+use crate::config::Merge;
+pub(crate) use current::{
+    ClusterDefaults, Current, DEFAULTS, GROUP, Group, GroupFile, INSTANCE, InstanceInfo, NID_LENGTH_MAX,
+    NOTHING, Naming,
+};
+pub(crate) use facts::{Facts, facts_of, instance_id};
+pub(crate) use template::{Fault, is_template, parse as parse_template, render as render_template};
 
 /// The kind of our rows in the change feed.
 pub(crate) const KIND: &str = "cloud-init";
@@ -22,7 +37,7 @@ pub(crate) const KIND: &str = "cloud-init";
 pub(crate) type Part = BTreeMap<String, Value>;
 
 /// Which of the two stores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Store {
     /// Under /cloud-init: read by anyone.
     Open,
@@ -39,12 +54,26 @@ pub(crate) struct Entry {
     pub(crate) vendordata: Option<Part>,
 }
 
-/// Every entry of both stores, in memory.
+/// Every entry of both stores and all of the present API, in memory.
 #[derive(Debug, Default)]
 pub struct Entries {
     open: BTreeMap<String, Arc<Entry>>,
     secure: BTreeMap<String, Arc<Entry>>,
+    pub(crate) current: Current,
+    pub(crate) generation: Generation,
 }
+
+/// The inventory, and when it changed last.
+#[derive(Debug, Default)]
+pub struct Nodes {
+    inventory: Inventory,
+    pub(crate) generation: Generation,
+}
+
+/// A number that no view of this process had before; a new one with each change, so that what was made of a
+/// view can be kept until then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation(u64);
 
 /// Who asks or is asked about, with the names of the entries that count for them, the last one winning.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,10 +116,32 @@ impl Store {
     }
 }
 
+impl Default for Generation {
+    fn default() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl View for Nodes {
+    fn apply(&mut self, change: &Change) -> Result<(), serde_json::Error> {
+        self.generation = Generation::default();
+        self.inventory.apply(change)
+    }
+}
+
+impl Deref for Nodes {
+    type Target = Inventory;
+    fn deref(&self) -> &Inventory {
+        &self.inventory
+    }
+}
+
 impl View for Entries {
     fn apply(&mut self, change: &Change) -> Result<(), serde_json::Error> {
+        self.generation = Generation::default();
         if change.kind != KIND {
-            return Ok(());
+            return self.current.apply(change);
         }
         let (entries, name) = match change.id.split_once('/') {
             Some(("open", name)) => (&mut self.open, name),
@@ -115,21 +166,68 @@ impl Entries {
         }
     }
 
+    /// The names of the entries that are the subject's, the last one winning.
+    pub(crate) fn sources(&self, store: Store, subject: &Subject) -> Vec<String> {
+        subject.names.iter().filter(|it| self.of(store).contains_key(*it)).cloned().collect()
+    }
+
+    /// Which of these entries have each key.
+    pub(crate) fn origins(&self, store: Store, sources: &[String]) -> Vec<Origin> {
+        let mut found: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+        for (name, entry) in sources.iter().filter_map(|it| self.of(store).get_key_value(it)) {
+            for (part, values) in [
+                ("user-data", &entry.userdata),
+                ("meta-data", &entry.metadata),
+                ("vendor-data", &entry.vendordata),
+            ] {
+                for key in values.iter().flat_map(BTreeMap::keys) {
+                    found.entry((part, key)).or_default().push(name.clone());
+                }
+            }
+        }
+        let origin = |((part, key), from): ((&str, &str), Vec<String>)| Origin {
+            part: part.to_owned(),
+            key: key.to_owned(),
+            from,
+        };
+        found.into_iter().map(origin).collect()
+    }
+
     /// What the subject is given; None if no entry is theirs.
-    pub(crate) fn merge(&self, store: Store, subject: &Subject) -> Option<Merged> {
-        let mut merged = Merged::default();
-        for name in &subject.names {
+    pub(crate) fn merge(&self, store: Store, subject: &Subject, how: Merge) -> Option<Merged> {
+        let mut merged = Merged { sources: self.sources(store, subject), ..Merged::default() };
+        for name in &merged.sources {
             let Some(entry) = self.of(store).get(name) else { continue };
-            merged.sources.push(name.clone());
             for (into, from) in [
                 (&mut merged.userdata, &entry.userdata),
                 (&mut merged.metadata, &entry.metadata),
                 (&mut merged.vendordata, &entry.vendordata),
             ] {
-                into.extend(from.iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+                for (key, value) in from.iter().flatten() {
+                    match into.get_mut(key).filter(|_| how == Merge::Deep) {
+                        Some(old) => merge_deep(old, value),
+                        None => drop(into.insert(key.clone(), value.clone())),
+                    }
+                }
             }
         }
         (!merged.sources.is_empty()).then_some(merged)
+    }
+}
+
+/// Maps are merged key by key, lists are joined; anything else is replaced.
+fn merge_deep(old: &mut Value, new: &Value) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (key, value) in new {
+                match old.get_mut(key) {
+                    Some(old) => merge_deep(old, value),
+                    None => drop(old.insert(key.clone(), value.clone())),
+                }
+            }
+        }
+        (Value::Array(old), Value::Array(new)) => old.extend_from_slice(new),
+        (old, new) => *old = new.clone(),
     }
 }
 
@@ -152,15 +250,16 @@ impl Entry {
 }
 
 impl Merged {
-    /// cloud-init needs an instance-id, or it takes the source for none. Whoever writes one writes the whole
-    /// meta-data (recording `cloud-init-legacy-024`); without one it is made from the xname, with the node's
-    /// name beside it.
-    pub(crate) fn complete(mut self, node: &Node) -> Self {
-        if !self.metadata.contains_key("instance-id") {
-            self.metadata.insert("instance-id".to_owned(), format!("i-{}", node.xname).into());
-            self.metadata.entry("local-hostname".to_owned()).or_insert_with(|| node.name.clone().into());
+    /// The meta-data of a node. cloud-init needs an instance-id, or it takes the source for none. Whoever
+    /// writes one writes the whole meta-data (recording `cloud-init-legacy-024`); without one it is made from
+    /// the xname, with the node's name beside it.
+    pub(crate) fn metadata_for(&self, node: &Node) -> Part {
+        let mut all = self.metadata.clone();
+        if !all.contains_key("instance-id") {
+            all.insert("instance-id".to_owned(), format!("i-{}", node.xname).into());
+            all.entry("local-hostname".to_owned()).or_insert_with(|| node.name.clone().into());
         }
-        self
+        all
     }
 }
 
@@ -202,7 +301,7 @@ mod tests {
     use domain::inventory::Inventory;
     use serde_json::{Value, json};
 
-    use super::{Entries, KIND, Store, subject_at, subject_of};
+    use super::{Entries, KIND, Merge, Store, subject_at, subject_of};
 
     const NODE: &str = "x1000c1s7b1n0";
 
@@ -242,14 +341,14 @@ mod tests {
         put("compute", json!({"runcmd": ["c"], "deep": {"c": 1}, "only": true}));
         put(NODE, json!({"runcmd": ["n"]}));
         let subject = subject_of(&inventory(), NODE, "nid{nid:03}");
-        let merged = entries.merge(Store::Open, &subject).unwrap();
+        let merged = entries.merge(Store::Open, &subject, Merge::Shallow).unwrap();
         assert_eq!(json!(merged.userdata), json!({"deep": {"z": 1}, "only": true, "runcmd": ["n"]}));
         assert_eq!(merged.sources, ["compute", "zeta", NODE]);
-        assert!(entries.merge(Store::Secure, &subject).is_none());
-        let complete = merged.complete(subject.node.as_ref().unwrap());
-        assert_eq!(
-            json!(complete.metadata),
-            json!({"instance-id": "i-x1000c1s7b1n0", "local-hostname": "nid001"})
-        );
+        let deep = entries.merge(Store::Open, &subject, Merge::Deep).unwrap();
+        let expected = json!({"deep": {"c": 1, "z": 1}, "only": true, "runcmd": ["c", "z", "n"]});
+        assert_eq!(json!(deep.userdata), expected);
+        assert!(entries.merge(Store::Secure, &subject, Merge::Shallow).is_none());
+        let complete = merged.metadata_for(subject.node.as_ref().unwrap());
+        assert_eq!(json!(complete), json!({"instance-id": "i-x1000c1s7b1n0", "local-hostname": "nid001"}));
     }
 }

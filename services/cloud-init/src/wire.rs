@@ -1,16 +1,19 @@
 //! The bytes: bodies with the recorded service's error texts, and answers as YAML.
 
+mod current;
 mod yaml;
 
 use serde_json::{Map, Value};
 
 use crate::model::{Entry, Part};
-pub(crate) use yaml::to_yaml;
+pub(crate) use current::{parse_defaults, parse_group, parse_instance};
+pub(crate) use yaml::{sorted, to_yaml, to_yaml_in_order};
 
 /// The longest name of an entry.
 const NAME_MAX: usize = 256;
 /// Names that are paths of their own.
-const TAKEN: [&str; 4] = ["user-data", "meta-data", "vendor-data", "network-config"];
+const TAKEN: [&str; 7] =
+    ["user-data", "meta-data", "vendor-data", "network-config", "version", "openapi.json", "wg-init"];
 
 /// A body that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,8 +24,12 @@ pub(crate) enum BodyError {
     Syntax(String),
     #[error("json: cannot unmarshal {found} into Go {what}")]
     Type { found: &'static str, what: &'static str },
-    #[error("{0:?} cannot be the name of an entry; write a group's label or an xname")]
+    #[error("{0:?} cannot be a name here; write a group's label or an xname")]
     Name(String),
+    #[error("name is required")]
+    NoName,
+    #[error("failed to base64-decode cloud-config: illegal base64 data at input byte {0}")]
+    Encoding(usize),
     #[error("{0} holds the character U+0000, which cannot be stored")]
     Zero(&'static str),
 }
@@ -82,6 +89,13 @@ pub(crate) fn check_name(name: &str) -> Result<(), BodyError> {
     let bad = name.len() > NAME_MAX
         || name.contains(|it: char| it.is_control() || it == '/')
         || TAKEN.contains(&name);
+    if bad { Err(BodyError::Name(name.chars().take(64).collect())) } else { Ok(()) }
+}
+
+/// Refuses what cannot be the label of a group or the name of a node.
+pub(crate) fn check_label(name: &str) -> Result<(), BodyError> {
+    let bad =
+        name.is_empty() || name.len() > NAME_MAX || name.contains(|it: char| it.is_control() || it == '/');
     if bad { Err(BodyError::Name(name.chars().take(64).collect())) } else { Ok(()) }
 }
 

@@ -1,6 +1,8 @@
 //! cloud-init from outside: its router, a real PostgreSQL, and an inventory's feed on a socket.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "it/current.rs"]
+mod current;
 #[path = "it/harness.rs"]
 mod harness;
 #[path = "it/nodes.rs"]

@@ -1,18 +1,28 @@
 //! YAML as Go's yaml.v2 writes it (recordings `cloud-init-legacy-017`, `-058`): block style, keys in natural
-//! order, sequences not indented, strings quoted where YAML 1.1 would read something else.
+//! order, sequences not indented, strings quoted where YAML 1.1 would read something else, long ones folded.
 
 use std::cmp::Ordering;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::model::Part;
 
+/// A text on one line goes on in the next one at the first blank after this column.
+const WIDTH: usize = 80;
+
 /// A document that is one map.
 pub(crate) fn to_yaml(part: &Part) -> String {
+    let mut members: Vec<(&String, &Value)> = part.iter().collect();
+    members.sort_by(|(a, _), (b, _)| natural(a, b));
+    let members = members.into_iter().map(|(key, value)| (key.clone(), sorted(value.clone())));
+    to_yaml_in_order(&members.collect())
+}
+
+/// A document that is one map, each map in its own order.
+pub(crate) fn to_yaml_in_order(members: &Map<String, Value>) -> String {
     let mut out = String::new();
-    let members: Vec<(&String, &Value)> = part.iter().collect();
     if members.is_empty() {
         return "{}\n".to_owned();
     }
@@ -20,10 +30,22 @@ pub(crate) fn to_yaml(part: &Part) -> String {
     out
 }
 
+/// The value with the keys of each of its maps in natural order.
+pub(crate) fn sorted(value: Value) -> Value {
+    match value {
+        Value::Array(elements) => elements.into_iter().map(sorted).collect(),
+        Value::Object(members) => {
+            let mut members: Vec<(String, Value)> = members.into_iter().collect();
+            members.sort_by(|(a, _), (b, _)| natural(a, b));
+            Value::Object(members.into_iter().map(|(key, value)| (key, sorted(value))).collect())
+        }
+        other => other,
+    }
+}
+
 /// Writes a map that is not empty; the first line's indent is there already.
-fn write_map(out: &mut String, mut members: Vec<(&String, &Value)>, indent: usize) {
-    members.sort_by(|(a, _), (b, _)| natural(a, b));
-    for (index, (key, value)) in members.into_iter().enumerate() {
+fn write_map(out: &mut String, members: &Map<String, Value>, indent: usize) {
+    for (index, (key, value)) in members.iter().enumerate() {
         if index > 0 {
             push_indent(out, indent);
         }
@@ -33,7 +55,7 @@ fn write_map(out: &mut String, mut members: Vec<(&String, &Value)>, indent: usiz
             Value::Object(inner) if !inner.is_empty() => {
                 out.push('\n');
                 push_indent(out, indent + 2);
-                write_map(out, inner.iter().collect(), indent + 2);
+                write_map(out, inner, indent + 2);
             }
             Value::Array(inner) if !inner.is_empty() => {
                 out.push('\n');
@@ -56,7 +78,7 @@ fn write_sequence(out: &mut String, elements: &[Value], indent: usize) {
         }
         out.push_str("- ");
         match value {
-            Value::Object(inner) if !inner.is_empty() => write_map(out, inner.iter().collect(), indent + 2),
+            Value::Object(inner) if !inner.is_empty() => write_map(out, inner, indent + 2),
             Value::Array(inner) if !inner.is_empty() => write_sequence(out, inner, indent + 2),
             scalar => write_scalar(out, scalar, indent + 2),
         }
@@ -74,9 +96,41 @@ fn write_scalar(out: &mut String, value: &Value, indent: usize) {
         Value::String(text) if text.contains('\n') && is_literal(text) => {
             return write_literal(out, text, indent);
         }
-        Value::String(text) => out.push_str(&word(text)),
+        Value::String(text) => {
+            let word = word(text);
+            let before = out.rfind('\n').map_or(out.as_str(), |it| &out[it + 1..]).chars().count();
+            if before + word.len() > WIDTH { fold(out, &word, before, indent) } else { out.push_str(&word) }
+        }
     }
     out.push('\n');
+}
+
+/// Writes a text on one line, quoted where it must be, over as many lines as it takes: at a single blank
+/// beyond the width the line is broken, which every reader turns into a blank again (YAML 1.1, section 9.1).
+fn fold(out: &mut String, word: &str, mut column: usize, indent: usize) {
+    let quote = word.chars().next().filter(|it| matches!(it, '"' | '\''));
+    let last = word.chars().count() - 1;
+    let mut before = None;
+    let mut rest = word.chars().enumerate().peekable();
+    while let Some((at, it)) = rest.next() {
+        let next = rest.peek().map(|it| it.1);
+        // A blank next to a quote has to stay where it is.
+        let inner = quote.is_none() || (at > 1 && at + 1 < last);
+        let single = next != Some(' ') || quote == Some('"');
+        if it == ' ' && before != Some(' ') && column > WIDTH && inner && single {
+            out.push('\n');
+            push_indent(out, indent);
+            column = indent;
+            if next == Some(' ') {
+                out.push('\\');
+                column += 1;
+            }
+        } else {
+            out.push(it);
+            column += 1;
+        }
+        before = Some(it);
+    }
 }
 
 fn push_indent(out: &mut String, indent: usize) {

@@ -8,8 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use axum::routing::get;
-use cloud_init::{CloudInit, Config, Entries};
-use domain::inventory::Inventory;
+use cloud_init::{CloudInit, Config, Entries, Nodes};
 use domain::{Document, Service};
 use http_body_util::BodyExt;
 use serde_json::json;
@@ -28,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Running {
     pub(crate) router: Router,
     pub(crate) entries: Mirror<Entries>,
-    pub(crate) inventory: Mirror<Inventory>,
+    pub(crate) inventory: Mirror<Nodes>,
     pub(crate) upkeep: JoinSet<()>,
     stop: CancellationToken,
 }
@@ -89,7 +88,7 @@ impl Running {
         inventory_socket: Option<&Path>,
     ) -> Self {
         let document = document(table);
-        let inventory = Mirror::<Inventory>::load(state, "inventory").unwrap();
+        let inventory = Mirror::<Nodes>::load(state, "inventory").unwrap();
         let entries = Mirror::<Entries>::load(state, "cloud-init").unwrap();
         let stop = CancellationToken::new();
         let mut upkeep = JoinSet::new();

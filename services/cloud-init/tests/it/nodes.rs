@@ -8,6 +8,8 @@ use web::Peer;
 use crate::harness::{NODE, Running, rows, serve_inventory};
 use crate::replay::replay;
 
+const LEGACY: &str = "[cloud_init]\napi = \"legacy\"\n";
+
 fn groups() -> [serde_json::Value; 2] {
     let both = [NODE, "x1000c1s7b2n0"];
     [
@@ -20,7 +22,7 @@ fn groups() -> [serde_json::Value; 2] {
 async fn the_legacy_api_is_as_recorded(db: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let (socket, _serving) = serve_inventory(folder.path(), rows(&groups()));
-    let service = Running::live("", folder.path(), db, &socket).await;
+    let service = Running::live(LEGACY, folder.path(), db, &socket).await;
     // The inventory's part of the recording is the rows above.
     let ours = |path: &str| !path.starts_with("/hsm/");
     assert_eq!(replay(&service.router, "../../tests/contract/cloud-init-legacy.jsonl", ours).await, 50);
@@ -32,7 +34,7 @@ async fn the_legacy_api_is_as_recorded(db: PgPool) {
 async fn a_node_without_entries_finds_a_data_source(db: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let (socket, _serving) = serve_inventory(folder.path(), rows(&[]));
-    let service = Running::live("", folder.path(), db, &socket).await;
+    let service = Running::live(LEGACY, folder.path(), db, &socket).await;
     for (file, expected) in [
         ("network-config", ""),
         ("meta-data", "instance-id: i-x1000c1s7b1n0\nlocal-hostname: nid002\n"),
@@ -64,7 +66,7 @@ async fn a_node_cannot_ask_in_another_s_name(db: PgPool) {
     let (socket, _serving) = serve_inventory(folder.path(), rows(&[]));
     let service = Running::live("", folder.path(), db, &socket).await;
     let (_, text) = service.fetch("172.16.0.2, 172.16.0.1", "/cloud-init/meta-data").await;
-    assert!(text.contains(NODE), "the last address is the one the gateway saw: {text}");
+    assert!(text.contains("nid002"), "the last address is the one the gateway saw: {text}");
     let stranger = Peer::of_address([172, 16, 0, 9].into());
     let path = ("GET", "/cloud-init/meta-data");
     assert_eq!(service.ask(stranger, Some("172.16.0.1"), path, "").await.0, StatusCode::UNPROCESSABLE_ENTITY);

@@ -39,6 +39,33 @@ fn collections_nest_as_recorded() {
     assert_eq!(yaml(json!({})), "{}\n");
 }
 
+/// As yaml.v2 2.4 does it.
+#[test]
+fn a_long_text_goes_on_in_the_next_line() {
+    let (long, end) = ("x".repeat(70), "y".repeat(20));
+    let key = format!("ssh-ed25519 {long} someone@somewhere and {end}");
+    assert_eq!(
+        yaml(json!({"keys": [key]})),
+        format!("keys:\n- ssh-ed25519 {long}\n  someone@somewhere and {end}\n")
+    );
+    assert_eq!(
+        yaml(json!({"a": {"k": format!("{long}: {end}  {end} b")}})),
+        format!("a:\n  k: '{long}: {end}  {end}\n    b'\n")
+    );
+    assert_eq!(
+        yaml(json!({"k": format!("\u{7}{long}{end}  b c")})),
+        format!("k: \"\\a{long}{end}\n  \\ b c\"\n")
+    );
+    for text in [
+        format!("{long} {end} {long}  {end}"),
+        format!("# {long} {end}  {long}   {end} "),
+        format!("\u{7}{long} {end}   {long} {end} "),
+    ] {
+        let read: serde_json::Value = serde_saphyr::from_str(&yaml(json!({"k": text}))).unwrap();
+        assert_eq!(read["k"], text);
+    }
+}
+
 #[test]
 fn keys_are_in_natural_order() {
     let written = yaml(json!({"a10": 1, "a2": 1, "b": 1, "_x": 1, "A": 1, "a": 1}));
