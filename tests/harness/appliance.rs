@@ -59,7 +59,7 @@ impl Appliance {
         let image = image.canonicalize().context("find the head image")?;
         let folder = folder.join("head-vm");
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-        net.add_tap("tap-head")?;
+        net.add_tap(net::BRIDGE, "tap-head")?;
         let disk = folder.join("head.qcow2");
         vm::overlay(&image, &disk)?;
         let mut vm = Vm::new("head", &folder, Firmware::Uefi).sized(2048, 2);
@@ -76,6 +76,20 @@ impl Appliance {
         }
         make_key(&folder)?;
         Ok(Self { vm, machine: None, folder, events: None })
+    }
+
+    /// Gives a head that is off a NIC on each network beside the nodes' one.
+    ///
+    /// # Errors
+    ///
+    /// If the networks cannot be made.
+    pub fn add_sides(&mut self, net: &Net) -> anyhow::Result<()> {
+        for side in net::SIDES {
+            net.add_bridge(side.bridge)?;
+            net.add_tap(side.bridge, side.tap)?;
+            self.vm = self.vm.clone().nic(side.tap, side.mac, false);
+        }
+        Ok(())
     }
 
     /// Leaves another answer on the volume of a head that was wired with one and is off.
@@ -126,9 +140,7 @@ impl Appliance {
             )));
         }
         steps.reach("head", "pilothouse.target");
-        let journal = self.ssh("sudo journalctl --follow --lines=all --output=json")?;
-        self.events = Some(Events::follow(tokio::process::Command::from(journal))?);
-        Ok(())
+        self.follow_journal()
     }
 
     /// What it writes to its serial line.
@@ -165,6 +177,37 @@ impl Appliance {
         program::converse(&mut ssh, input).with_context(|| format!("on the head: {command}"))
     }
 
+    /// Restarts it from within, and waits until it takes commands again and tells of its new boot.
+    ///
+    /// # Errors
+    ///
+    /// If it does not come back in time, with the console's last lines.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        let boot = "cat /proc/sys/kernel/random/boot_id";
+        let before = self.run(boot, "")?;
+        self.events = None;
+        self.run("sudo systemctl --no-block reboot", "")?;
+        // Connections that are kept would wait for a machine that has forgotten them.
+        let mut hang_up = self.connection()?;
+        program::converse(hang_up.args(["-O", "exit"]).arg(ADDRESS), "").context("hang up")?;
+        let back = settle::until(BOOT_MAX, "the head is back", async || {
+            tokio::task::yield_now().await;
+            let now = self.run(boot, "").ok();
+            if now.as_ref() == Some(&before) {
+                return Ok(None);
+            }
+            Ok(now)
+        });
+        back.await.with_context(|| format!("the console:\n{}", self.console().tail(30)))?;
+        self.follow_journal()
+    }
+
+    fn follow_journal(&mut self) -> anyhow::Result<()> {
+        let journal = self.ssh("sudo journalctl --boot --follow --lines=all --output=json")?;
+        self.events = Some(Events::follow(tokio::process::Command::from(journal))?);
+        Ok(())
+    }
+
     /// Shuts it down as its power button does.
     ///
     /// # Errors
@@ -194,6 +237,13 @@ impl Appliance {
     }
 
     fn ssh(&self, command: &str) -> anyhow::Result<Command> {
+        let mut ssh = self.connection()?;
+        ssh.arg(format!("{ADMIN}@{ADDRESS}")).arg("--").arg(command);
+        Ok(ssh)
+    }
+
+    /// `ssh` with its options, and one connection for all commands: a handshake costs a second under TCG.
+    fn connection(&self) -> anyhow::Result<Command> {
         let mut ssh = Command::new(find("ssh", "openssh-client")?);
         ssh.arg("-i").arg(self.folder.join("key"));
         for option in [
@@ -202,15 +252,27 @@ impl Appliance {
             "LogLevel=ERROR",
             "BatchMode=yes",
             "ConnectTimeout=5",
+            "ServerAliveInterval=10",
+            "ControlMaster=auto",
+            "ControlPersist=yes",
         ] {
             ssh.args(["-o", option]);
         }
-        // One connection for all commands: a handshake costs a second under TCG.
-        ssh.args(["-o", "ControlMaster=auto", "-o", "ControlPersist=yes", "-o"]);
-        ssh.arg(format!("ControlPath={}", self.folder.join("ssh.sock").display()));
-        ssh.arg(format!("{ADMIN}@{ADDRESS}")).arg("--").arg(command);
+        ssh.arg("-o").arg(format!("ControlPath={}", self.folder.join("ssh.sock").display()));
         Ok(ssh)
     }
+}
+
+/// What the answer file says of the networks beside the nodes' one.
+#[must_use]
+pub fn sides() -> String {
+    let plane = |side: &net::Side| {
+        let net::Side { kind, mac, head, .. } = side;
+        format!(
+            "[[network.planes]]\nname = \"{kind}\"\nkind = \"{kind}\"\ninterface = \"{mac}\"\naddresses = [\"{head}\"]\n"
+        )
+    };
+    net::SIDES.iter().map(plane).collect()
 }
 
 /// The answer file of the demo: one plane, one administrator with this public key, the BMCs' account.

@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use tokio::task::JoinSet;
 
 use crate::console::Console;
-use crate::net::Net;
+use crate::net::{self, Net};
 use crate::node::Node;
 use crate::process::{Process, Run};
 use crate::program::find;
@@ -56,9 +56,10 @@ impl Bmc {
         tokio::task::spawn_blocking(kvm::works).await.context("look for KVM")??;
         let folder = folder.join(node.name());
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-        net.add_tap(&node.tap())?;
+        net.add_tap(net::BRIDGE, &node.tap())?;
         net.add_address(&format!("{}/24", node.bmc_address()))?;
-        let [ours, machines] = ["bmc.tty", "node.tty"].map(|it| folder.join(it));
+        // ipmi_sim's lock on a terminal goes by the last part of its path.
+        let [ours, machines] = ["bmc", "tty"].map(|it| folder.join(format!("{}.{it}", node.name())));
         let end = |path: &Path| format!("PTY,link={},raw,echo=0", path.display());
         let socat = find("socat", "socat")?;
         let terminals =

@@ -1,41 +1,41 @@
 //! The demo: a head, and virtual nodes with BMCs on one network, in a lab. The head is a virtual machine, or its
 //! services are processes of the lab.
 
-use std::net::Ipv4Addr;
+mod place;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use domain::{BootStage, Service};
-use http::Method;
-use serde_json::json;
+use domain::BootStage;
 
-use crate::appliance::{self, Appliance};
-use crate::bmc::{self, Bmc};
-use crate::head::{Event, Events, Head, HeadOptions, Ports};
-use crate::net::{self, Net};
+use crate::bmc::Bmc;
+use crate::head::Event;
+use crate::net::Net;
 use crate::node::{self, Node};
 use crate::program::top;
 use crate::steps::Steps;
 use crate::vm::Firmware;
-use crate::{document, lab, settle};
+use crate::{settle, sol};
+
+pub use place::{Place, mount_images};
 
 /// How long one stage of a boot may take; the whole root takes half a minute on two busy cores.
 const STAGE_MAX: Duration = Duration::from_secs(120);
 /// How long a service may lag behind the inventory; 200 ms is promised on an idle machine.
 const FOLLOW_MAX: Duration = Duration::from_secs(5);
+/// How long what a node wrote may be on its way into the log.
+const LOG_MAX: Duration = Duration::from_secs(10);
 /// What the demo's user-data writes, and what its console must show.
 pub const MARK: &str = "written by user-data of group compute";
 /// The files of the compute image.
 const IMAGE: &str = "target/image/compute";
 
-/// Where the head is.
-#[derive(Debug)]
-pub enum Place {
-    /// Its services are processes of the lab.
-    Processes(Box<Head>),
-    /// It is a virtual machine.
-    Machine(Box<Appliance>),
+/// Where a boot begins, among what the head and the console tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin {
+    at: Instant,
+    read: usize,
 }
 
 /// What kind of head a demo has.
@@ -58,6 +58,8 @@ pub struct Demo {
     pub steps: Steps,
     /// The network.
     pub net: Net,
+    /// The node that was switched on before the head knew it.
+    unknown: Option<u8>,
 }
 
 impl Demo {
@@ -81,7 +83,7 @@ impl Demo {
         for node in nodes {
             bmcs.push(Bmc::start(&net, folder, node.clone()).await?);
         }
-        let mut demo = Self { place, bmcs, steps, net };
+        let mut demo = Self { place, bmcs, steps, net, unknown: None };
         demo.place.give_user_data().await?;
         if known > 0 {
             demo.import(&nodes[..known]).await?;
@@ -111,11 +113,34 @@ impl Demo {
     ///
     /// Names the stage that was not reached, with the last lines of the console.
     pub async fn boot(&mut self, nid: u8) -> anyhow::Result<()> {
-        let node = self.bmc(nid)?.node().clone();
-        let begun = Instant::now();
-        self.place.pilotctl(&["power", "on", &node.name(), "--boot", "pxe"], "")?;
-        self.steps.reach(&node.name(), "power on");
-        self.follow(&node, begun, &[]).await
+        let begun = self.power_on(nid)?;
+        self.follow(nid, begun).await
+    }
+
+    /// Powers a node on through its BMC; where its boot begins.
+    ///
+    /// # Errors
+    ///
+    /// If the head says no.
+    pub fn power_on(&mut self, nid: u8) -> anyhow::Result<Begin> {
+        let bmc = self.bmc(nid)?;
+        let (name, begin) = (bmc.node().name(), Begin::now(bmc));
+        self.place.pilotctl(&["power", "on", &name, "--boot", "pxe"], "")?;
+        self.steps.reach(&name, "power on");
+        Ok(begin)
+    }
+
+    /// Switches a node on by its button; where its boot begins.
+    ///
+    /// # Errors
+    ///
+    /// If QEMU does not start.
+    pub async fn press_button(&mut self, nid: u8) -> anyhow::Result<Begin> {
+        let bmc = self.bmc(nid)?;
+        let (name, begin) = (bmc.node().name(), Begin::now(bmc));
+        bmc.chassis().press_button().await?;
+        self.steps.reach(&name, "power button");
+        Ok(begin)
     }
 
     /// Switches on a node that is in no inventory, waits until it has asked in vain, imports it with the others, and
@@ -126,25 +151,25 @@ impl Demo {
     /// Names the stage that was not reached, with the last lines of the console.
     pub async fn boot_unknown(&mut self, nid: u8) -> anyhow::Result<()> {
         let node = self.bmc(nid)?.node().clone();
-        let begun = Instant::now();
-        self.bmc(nid)?.chassis().press_button().await?;
-        self.steps.reach(&node.name(), "power button");
+        let begin = self.press_button(nid).await?;
         // iPXE says what it got; the script of a node that nobody knows has it ask again.
         let console = self.bmc(nid)?.console();
         console.wait_for("bootscript[^\n]*\\.\\.\\. ok", STAGE_MAX).await?;
         self.steps.reach(&node.name(), "unknown, asks again");
         let nodes: Vec<Node> = self.bmcs.iter().map(|it| it.node().clone()).collect();
         self.import(&nodes).await?;
-        // Kernel and initrd still go to its address from the pool, which images takes for nobody's.
-        self.follow(&node, begun, &[BootStage::Kernel, BootStage::Initrd]).await
+        self.unknown = Some(nid);
+        self.follow(nid, begin).await
     }
 
-    /// Follows a boot that began at an instant to its log-in, past the stages that nobody will tell of.
+    /// Follows a boot from its beginning to its log-in.
     ///
     /// # Errors
     ///
     /// Names the stage that was not reached, with the last lines of the console.
-    pub async fn follow(&mut self, node: &Node, begun: Instant, unseen: &[BootStage]) -> anyhow::Result<()> {
+    pub async fn follow(&mut self, nid: u8, begin: Begin) -> anyhow::Result<()> {
+        let Begin { at, read } = begin;
+        let node = &self.bmc(nid)?.node().clone();
         use BootStage::{DhcpAck, Initrd, Kernel, Root, Script, TftpEnd, Userdata};
         let stages = [
             (DhcpAck, "DHCP"),
@@ -157,16 +182,36 @@ impl Demo {
         ];
         // QEMU's BIOS ROM is iPXE already.
         let stages = stages.into_iter().filter(|it| it.0 != TftpEnd || node.firmware == Firmware::Uefi);
-        let stages = stages.filter(|it| !unseen.contains(&it.0));
         for (stage, step) in stages {
-            let event = self.stage(node, stage, begun).await?;
+            let event = self.stage(node, stage, at).await?;
             self.steps.reach_at(&node.name(), step, event.at);
         }
         let console = self.bmc(node.nid)?.console();
-        console.wait_for(MARK, STAGE_MAX).await?;
+        let (_, read) = console.wait_after(read, MARK, STAGE_MAX).await?;
         self.steps.reach(&node.name(), "cloud-init applied");
-        console.wait_for(" login:", STAGE_MAX).await?;
+        console.wait_after(read, " login: ", STAGE_MAX).await?;
         self.steps.reach(&node.name(), "login:");
+        Ok(())
+    }
+
+    /// Waits until the head's log of a node's console has all that the node wrote since the head has known it.
+    ///
+    /// # Errors
+    ///
+    /// Shows where the two part, when they do so for longer than a line may be on its way.
+    pub async fn await_log(&mut self, nid: u8) -> anyhow::Result<()> {
+        let bmc = self.bmc(nid)?;
+        let (name, path) = (bmc.node().name(), bmc.console().path().to_owned());
+        let later = self.unknown == Some(nid);
+        let compare = || {
+            let machine = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+            sol::compare(&machine, &self.place.console_log(&name)?, later)
+        };
+        let complete = settle::until(LOG_MAX, "the log has all", async || Ok(compare().ok())).await;
+        if complete.is_err() {
+            compare().with_context(|| format!("the log of {name}"))?;
+        }
+        self.steps.reach(&name, "SOL log complete");
         Ok(())
     }
 
@@ -205,127 +250,10 @@ impl Demo {
     }
 }
 
-impl Place {
-    async fn processes(net: &Net, folder: &Path, image: &Path, steps: &mut Steps) -> anyhow::Result<Self> {
-        net.add_address(net::HEAD)?;
-        let images = folder.join("images");
-        lab::bind(image, &images.join("compute/latest"))?;
-        let head = Head::start(options(&images)?).await?;
-        // A name that does not change, for those who enter the lab.
-        std::os::unix::fs::symlink(head.folder(), folder.join("head")).context("name the head's folder")?;
-        steps.reach("head", "services ready");
-        let place = Self::Processes(Box::new(head));
-        place.pilotctl(&["bmc", "set", "--user", bmc::USER], bmc::PASSWORD)?;
-        Ok(place)
-    }
-
-    async fn machine(net: &Net, folder: &Path, image: &Path, steps: &mut Steps) -> anyhow::Result<Self> {
-        // The lab's own place on the network, from which an administrator works.
-        net.add_address("172.16.0.253/24")?;
-        let mut head = Appliance::wire(net, folder, Some(&appliance::answer(folder)?), Some(image))?;
-        head.start()?;
-        steps.reach("head", "power on");
-        head.wait(steps).await?;
-        let there = "/data/domain-images/compute/latest";
-        let mount =
-            format!("sudo mkdir -p {there} && sudo mount -o ro /dev/disk/by-id/virtio-images {there}");
-        head.run(&mount, "")?;
-        Ok(Self::Machine(Box::new(head)))
-    }
-
-    /// Boot events.
-    ///
-    /// # Errors
-    ///
-    /// If the head is not up.
-    pub fn events(&self) -> anyhow::Result<&Events> {
-        match self {
-            Self::Processes(head) => Ok(head.events()),
-            Self::Machine(head) => head.events(),
-        }
-    }
-
-    /// Runs `pilotctl` on the head as an administrator; what it prints.
-    ///
-    /// # Errors
-    ///
-    /// If it fails, with what it says.
-    pub fn pilotctl(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
-        match self {
-            Self::Processes(head) => head.pilotctl(arguments, input),
-            Self::Machine(head) => {
-                let words: Vec<String> = arguments.iter().map(|it| format!("'{it}'")).collect();
-                head.run(&format!("pilotctl {}", words.join(" ")), input)
-            }
-        }
-    }
-
-    /// What the head complains of, for the message of a test that fails.
+impl Begin {
+    /// Now.
     #[must_use]
-    pub fn complaints(&self) -> String {
-        match self {
-            Self::Processes(head) => head.tails(5),
-            Self::Machine(head) => {
-                let said = head.run("sudo journalctl --priority=warning --lines=40 --no-pager", "");
-                said.unwrap_or_else(|error| format!("{error:#}"))
-            }
-        }
+    pub fn now(bmc: &Bmc) -> Self {
+        Self { at: Instant::now(), read: bmc.console().text().len() }
     }
-
-    /// Ends the head in good order.
-    ///
-    /// # Errors
-    ///
-    /// If it does not end in time.
-    pub async fn shut_down(self) -> anyhow::Result<()> {
-        match self {
-            Self::Processes(head) => head.shut_down().await,
-            Self::Machine(mut head) => head.kill().await,
-        }
-    }
-
-    /// Writes a file on every node of the group, and shows it on the console.
-    async fn give_user_data(&self) -> anyhow::Result<()> {
-        let file = "/etc/pilothouse-demo";
-        let body = json!({"name": "compute", "cloud-init": {"userdata": {
-            "disable_root": false,
-            "write_files": [{"path": file, "content": format!("{MARK}\n")}],
-            "runcmd": [["sh", "-c", format!("cat {file} >/dev/console")]],
-        }, "metadata": {"instance-id": "demo-compute"}}});
-        match self {
-            Self::Processes(head) => {
-                let client = head.client(Service::CloudInit);
-                client
-                    .text(Method::POST, "/cloud-init/", Some(&body))
-                    .await
-                    .map(drop)
-                    .context("cloud-init")?;
-            }
-            Self::Machine(head) => {
-                let curl = "curl -sS --fail-with-body --unix-socket /run/pilothouse/cloud-init.sock \
-                    -H 'content-type: application/json' --data-binary @- http://head/cloud-init/";
-                head.run(curl, &body.to_string())?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The head on the bridge: real addresses and ports, and a pool for machines that nobody knows yet.
-fn options(images: &Path) -> anyhow::Result<HeadOptions> {
-    let mut options = HeadOptions {
-        address: Ipv4Addr::UNSPECIFIED.into(),
-        ports: Ports::REAL,
-        document: document::demo(net::BRIDGE, net::HEAD),
-        ..HeadOptions::default()
-    };
-    let planes = options.document.get_mut("network").and_then(|it| it.get_mut("planes"));
-    let plane = planes
-        .and_then(|it| it.get_mut(0))
-        .and_then(toml::Value::as_table_mut)
-        .context("the demo's plane")?;
-    let subnets = "subnets = [{ cidr = \"172.16.0.0/24\", range = \"172.16.0.200-172.16.0.250\" }]";
-    plane.extend(toml::from_str::<toml::Table>(subnets)?);
-    document::set(&mut options.document, "images.root", images.display().to_string().into())?;
-    Ok(options)
 }

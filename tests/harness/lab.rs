@@ -17,6 +17,9 @@ const VARIABLE: &str = "PILOTHOUSE_LAB";
 /// Where the lab's files are, in memory and gone with it; one of these folders is nobody's source tree.
 const PLACES: [&str; 3] = ["/media", "/mnt", "/srv"];
 
+/// Where programs lock serial lines (FHS 3.0 section 5.9).
+const LOCKS: &str = "/run/lock";
+
 /// Whether this process is in a lab.
 #[must_use]
 pub fn is_inside() -> bool {
@@ -63,7 +66,11 @@ pub fn settle_in() -> anyhow::Result<PathBuf> {
     }
     let place = place()?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("lab"), place, Some("tmpfs"), flags, Some("mode=1777")).context("mount the lab's files")?;
+    // Locks of terminals name processes by pids, which are others outside.
+    for folder in [place, Path::new(LOCKS)] {
+        let mounted = mount(Some("lab"), folder, Some("tmpfs"), flags, Some("mode=1777"));
+        mounted.with_context(|| format!("mount {}", folder.display()))?;
+    }
     Ok(place.to_owned())
 }
 

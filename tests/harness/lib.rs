@@ -19,6 +19,7 @@ pub mod process;
 pub mod program;
 pub mod replay;
 pub mod settle;
+pub mod sol;
 pub mod steps;
 pub mod vm;
 

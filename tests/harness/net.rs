@@ -16,6 +16,43 @@ pub const BRIDGE: &str = "br0";
 /// The head's address with its prefix.
 pub const HEAD: &str = "172.16.0.254/24";
 
+/// A network that the head has a NIC on beside the nodes' one.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    /// Its kind in the document, and its name.
+    pub kind: &'static str,
+    /// Its bridge.
+    pub bridge: &'static str,
+    /// The head's tap on it.
+    pub tap: &'static str,
+    /// The head's NIC on it.
+    pub mac: &'static str,
+    /// The head's address on it with its prefix.
+    pub head: &'static str,
+    /// A client's there.
+    pub client: &'static str,
+}
+
+/// The networks beside the nodes'.
+pub const SIDES: [Side; 2] = [
+    Side {
+        kind: "site",
+        bridge: "br-site",
+        tap: "tap-site",
+        mac: "52:54:00:10:01:fe",
+        head: "172.17.0.254/24",
+        client: "172.17.0.1/24",
+    },
+    Side {
+        kind: "bmc",
+        bridge: "br-bmc",
+        tap: "tap-bmc",
+        mac: "52:54:00:10:02:fe",
+        head: "172.18.0.254/24",
+        client: "172.18.0.1/24",
+    },
+];
+
 /// The network of this lab; a lab has one.
 #[derive(Debug)]
 pub struct Net {
@@ -41,10 +78,19 @@ impl Net {
         // Not every machine lets a namespace bind small ports without a capability; here every service may.
         std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
             .context("open the small ports")?;
-        ip(&format!(
-            "link set lo up\nlink add {BRIDGE} type bridge stp_state 0 forward_delay 0\nlink set {BRIDGE} up\n"
-        ))?;
-        Ok(Self { folder: folder.into() })
+        ip("link set lo up\n")?;
+        let net = Self { folder: folder.into() };
+        net.add_bridge(BRIDGE)?;
+        Ok(net)
+    }
+
+    /// One more bridge, which nothing joins to the others.
+    ///
+    /// # Errors
+    ///
+    /// If it is there already.
+    pub fn add_bridge(&self, name: &str) -> anyhow::Result<()> {
+        ip(&format!("link add {name} type bridge stp_state 0 forward_delay 0\nlink set {name} up\n"))
     }
 
     /// Gives the bridge one more address, `172.16.0.254/24`.
@@ -56,22 +102,22 @@ impl Net {
         ip(&format!("address add {address} dev {BRIDGE}\n"))
     }
 
-    /// A tap on the bridge for a virtual machine.
+    /// A tap on a bridge for a virtual machine.
     ///
     /// # Errors
     ///
     /// If /dev/net/tun is closed to us.
-    pub fn add_tap(&self, name: &str) -> anyhow::Result<()> {
-        ip(&format!("tuntap add {name} mode tap\nlink set {name} master {BRIDGE} up\n"))
+    pub fn add_tap(&self, bridge: &str, name: &str) -> anyhow::Result<()> {
+        ip(&format!("tuntap add {name} mode tap\nlink set {name} master {bridge} up\n"))
             .with_context(|| format!("make the tap {name}; is /dev/net/tun there and open to you?"))
     }
 
-    /// A namespace whose `eth0` has this MAC and is on the bridge.
+    /// A namespace whose `eth0` has this MAC and is on a bridge.
     ///
     /// # Errors
     ///
     /// If it cannot be made.
-    pub async fn add_client(&self, name: &str, mac: &str) -> anyhow::Result<Client> {
+    pub async fn add_client(&self, bridge: &str, name: &str, mac: &str) -> anyhow::Result<Client> {
         let log = self.folder.join(format!("{name}.log"));
         // It says when its namespace is there; then it only holds it.
         let script = "echo made; exec sleep infinity";
@@ -85,7 +131,7 @@ impl Net {
         let client = Client { holder };
         let port = format!("p-{name}");
         ip(&format!(
-            "link add {port} type veth peer name eth0 address {mac} netns {}\nlink set {port} master {BRIDGE} up\n",
+            "link add {port} type veth peer name eth0 address {mac} netns {}\nlink set {port} master {bridge} up\n",
             client.holder.pid()
         ))?;
         client.run("ip", &["link", "set", "lo", "up"])?;

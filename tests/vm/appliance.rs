@@ -1,33 +1,61 @@
 //! The head image in a virtual machine, set up by an answer file, and a node that boots from it.
 
+mod console;
+mod doors;
+
 use std::collections::{BTreeSet, HashMap};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use domain::BootStage;
 use domain::port::{Protocol, TABLE};
 use serde_json::Value;
 use tests::appliance::Appliance;
-use tests::demo::{Demo, Kind, Place};
+use tests::demo::{self, Demo, Kind};
 use tests::{Node, lab};
 
 /// What `systemd-analyze security` may say of a unit of ours, times ten.
 const EXPOSURE_MAX: u8 = 20;
 
-/// From the head's power on to a node's log-in; then what the head shows of itself.
+/// The whole demo: nid001 boots by BIOS, nid002 by UEFI PXE, nid003 once it is imported, each with all of its console
+/// in the log; then what the head shows of itself; then a boot from a head whose PostgreSQL does not start.
 #[test]
-fn a_node_boots_from_the_head_image() {
-    lab::test_aloud("appliance::a_node_boots_from_the_head_image", async |folder| {
-        let nodes = [Node::demo(1)];
-        let mut demo = Demo::start(&folder, Kind::Machine, &nodes, 1).await?;
-        demo.boot(1).await?;
-        eprintln!("{}", demo.steps.table());
-        let Place::Machine(head) = &demo.place else { bail!("the head is no machine") };
+fn nodes_boot_from_the_head_image() {
+    lab::test_aloud("appliance::nodes_boot_from_the_head_image", async |folder| {
+        let nodes = [1, 2, 3].map(Node::demo);
+        let mut demo = Demo::start(&folder, Kind::Machine, &nodes, 2).await?;
+        console::count(&demo, &nodes[..2])?;
+        console::boot_over_a_restart(&mut demo, 1, "pilothouse-power.service").await?;
+        demo.await_log(1).await?;
+        console::check_counter(&demo, 1)?;
+        console::boot_over_a_restart(&mut demo, 2, "pilothouse-console.service").await?;
+        console::check_gap(&demo, 2).await?;
+        demo.boot_unknown(3).await?;
+        demo.await_log(3).await?;
+        let head = demo.place.appliance()?;
         check_journal(head, &nodes[0])?;
         check_ports(head)?;
+        doors::scan(&demo.net).await?;
         check_units(head)?;
         eprintln!("all programs and PostgreSQL: {} MiB (sum of PSS)", memory_mib(head)?);
+        boot_without_database(&mut demo, 1).await?;
+        eprintln!("{}", demo.steps.table());
         demo.place.shut_down().await
     });
+}
+
+/// A known node boots from a head that was restarted and has no PostgreSQL.
+async fn boot_without_database(demo: &mut Demo, nid: u8) -> anyhow::Result<()> {
+    demo.bmc(nid)?.chassis().pull_plug().await?;
+    let head = demo.place.appliance_mut()?;
+    head.run("sudo systemctl mask pilothouse-postgres.service", "")?;
+    head.restart().await?;
+    demo.steps.reach("head", "restarted, PostgreSQL masked");
+    let head = demo.place.appliance()?;
+    let state = head.run("systemctl is-active pilothouse-postgres.service || true", "")?;
+    ensure!(state.trim() == "inactive", "PostgreSQL is {state}");
+    demo::mount_images(head)?;
+    let begin = demo.press_button(nid).await?;
+    demo.follow(nid, begin).await
 }
 
 /// The boot is told by the journal: what, by whom, in causal order, each event with its catalog entry.

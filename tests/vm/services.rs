@@ -13,6 +13,7 @@ fn nodes_boot_from_services_to_the_end_of_cloud_init() {
         let mut demo = Demo::start(&folder, Kind::Processes, &nodes, 2).await?;
         for node in &nodes {
             demo.boot(node.nid).await?;
+            demo.await_log(node.nid).await?;
         }
         eprintln!("{}", demo.steps.table());
         let events = demo.place.events()?.all();
@@ -39,6 +40,7 @@ fn an_unknown_node_boots_once_it_is_imported() {
         let nodes = [Node::demo(3)];
         let mut demo = Demo::start(&folder, Kind::Processes, &nodes, 0).await?;
         demo.boot_unknown(3).await?;
+        demo.await_log(3).await?;
         eprintln!("{}", demo.steps.table());
         demo.place.shut_down().await
     });

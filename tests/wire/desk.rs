@@ -135,7 +135,7 @@ impl Desk {
     /// A machine with the MAC address of a demo node; it has no address yet.
     pub(crate) async fn machine(&self, nid: u8) -> anyhow::Result<Client> {
         let node = tests::Node::demo(nid);
-        self.net.add_client(&node.name(), &node.mac()).await
+        self.net.add_client(tests::net::BRIDGE, &node.name(), &node.mac()).await
     }
 
     /// What DHCP gives a machine, which takes its address; None if nothing.

@@ -12,7 +12,7 @@ fn machines_on_the_bridge_reach_each_other() {
     lab::test("lab::machines_on_the_bridge_reach_each_other", async |folder| {
         let net = Net::up(&folder)?;
         net.add_address(net::HEAD)?;
-        let client = net.add_client("node", "52:54:00:10:00:01").await?;
+        let client = net.add_client(tests::net::BRIDGE, "node", "52:54:00:10:00:01").await?;
         client.run("ip", &["address", "add", "172.16.0.1/24", "dev", "eth0"])?;
         let listener = TcpListener::bind("172.16.0.254:80").await?;
         let mut curl = client.command("curl", &["--max-time", "5", "http://172.16.0.254/"])?.spawn()?;

@@ -124,6 +124,7 @@ async fn inside(arguments: &Arguments, place: PathBuf) -> anyhow::Result<()> {
         let mut demo = Demo::start(&place, kind, &nodes, known).await?;
         for nid in nids {
             if nid == UNKNOWN { demo.boot_unknown(nid).await? } else { demo.boot(nid).await? }
+            demo.await_log(nid).await?;
         }
         anyhow::Ok(demo)
     };

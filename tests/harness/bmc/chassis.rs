@@ -60,6 +60,15 @@ impl Chassis {
         self.state.lock().await.on(&self.vm)
     }
 
+    /// Pulls the plug of a machine.
+    ///
+    /// # Errors
+    ///
+    /// If QEMU does not end.
+    pub async fn pull_plug(&self) -> anyhow::Result<()> {
+        self.state.lock().await.off().await
+    }
+
     /// Answers the program that the simulator runs, on this socket.
     pub(super) fn serve(self: &Arc<Self>, socket: &Path) -> anyhow::Result<JoinSet<()>> {
         let listener =

@@ -1,0 +1,210 @@
+//! Where the head of a demo is, and what is done there as an administrator does it.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use domain::Service;
+use http::Method;
+use serde_json::json;
+
+use super::MARK;
+use crate::appliance::{self, Appliance};
+use crate::head::{Events, Head, HeadOptions, Ports};
+use crate::net::{self, Net};
+use crate::steps::Steps;
+use crate::{bmc, document, lab};
+
+/// Where the head is.
+#[derive(Debug)]
+pub enum Place {
+    /// Its services are processes of the lab.
+    Processes(Box<Head>),
+    /// It is a virtual machine.
+    Machine(Box<Appliance>),
+}
+
+impl Place {
+    pub(super) async fn processes(
+        net: &Net,
+        folder: &Path,
+        image: &Path,
+        steps: &mut Steps,
+    ) -> anyhow::Result<Self> {
+        net.add_address(net::HEAD)?;
+        let images = folder.join("images");
+        lab::bind(image, &images.join("compute/latest"))?;
+        let head = Head::start(options(&images)?).await?;
+        // A name that does not change, for those who enter the lab.
+        std::os::unix::fs::symlink(head.folder(), folder.join("head")).context("name the head's folder")?;
+        steps.reach("head", "services ready");
+        let place = Self::Processes(Box::new(head));
+        place.pilotctl(&["bmc", "set", "--user", bmc::USER], bmc::PASSWORD)?;
+        Ok(place)
+    }
+
+    pub(super) async fn machine(
+        net: &Net,
+        folder: &Path,
+        image: &Path,
+        steps: &mut Steps,
+    ) -> anyhow::Result<Self> {
+        // The lab's own place on the network, from which an administrator works.
+        net.add_address("172.16.0.253/24")?;
+        let answer =
+            appliance::answer(folder)?.replace("[admins.", &format!("{}[admins.", appliance::sides()));
+        let mut head = Appliance::wire(net, folder, Some(&answer), Some(image))?;
+        head.add_sides(net)?;
+        head.start()?;
+        steps.reach("head", "power on");
+        head.wait(steps).await?;
+        mount_images(&head)?;
+        Ok(Self::Machine(Box::new(head)))
+    }
+
+    /// The head's machine.
+    ///
+    /// # Errors
+    ///
+    /// If its services are processes.
+    pub fn appliance(&self) -> anyhow::Result<&Appliance> {
+        match self {
+            Self::Machine(head) => Ok(head),
+            Self::Processes(_) => bail!("the head is no machine"),
+        }
+    }
+
+    /// The head's machine, to do something with it.
+    ///
+    /// # Errors
+    ///
+    /// If its services are processes.
+    pub fn appliance_mut(&mut self) -> anyhow::Result<&mut Appliance> {
+        match self {
+            Self::Machine(head) => Ok(head),
+            Self::Processes(_) => bail!("the head is no machine"),
+        }
+    }
+
+    /// Boot events.
+    ///
+    /// # Errors
+    ///
+    /// If the head is not up.
+    pub fn events(&self) -> anyhow::Result<&Events> {
+        match self {
+            Self::Processes(head) => Ok(head.events()),
+            Self::Machine(head) => head.events(),
+        }
+    }
+
+    /// Runs `pilotctl` on the head as an administrator; what it prints.
+    ///
+    /// # Errors
+    ///
+    /// If it fails, with what it says.
+    pub fn pilotctl(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
+        match self {
+            Self::Processes(head) => head.pilotctl(arguments, input),
+            Self::Machine(head) => {
+                let words: Vec<String> = arguments.iter().map(|it| format!("'{it}'")).collect();
+                head.run(&format!("pilotctl {}", words.join(" ")), input)
+            }
+        }
+    }
+
+    /// The log of a node's console.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn console_log(&self, name: &str) -> anyhow::Result<String> {
+        match self {
+            Self::Processes(head) => {
+                let path = head.folder().join(format!("state/console/log/console.{name}"));
+                std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+            }
+            Self::Machine(head) => head.run(&format!("sudo cat /var/log/conman/console.{name}"), ""),
+        }
+    }
+
+    /// What the head complains of, for the message of a test that fails.
+    #[must_use]
+    pub fn complaints(&self) -> String {
+        match self {
+            Self::Processes(head) => head.tails(5),
+            Self::Machine(head) => {
+                let said = head.run("sudo journalctl --priority=warning --lines=40 --no-pager", "");
+                said.unwrap_or_else(|error| format!("{error:#}"))
+            }
+        }
+    }
+
+    /// Ends the head in good order.
+    ///
+    /// # Errors
+    ///
+    /// If it does not end in time.
+    pub async fn shut_down(self) -> anyhow::Result<()> {
+        match self {
+            Self::Processes(head) => head.shut_down().await,
+            Self::Machine(mut head) => head.kill().await,
+        }
+    }
+
+    /// Writes a file on every node of the group, and shows it on the console.
+    pub(super) async fn give_user_data(&self) -> anyhow::Result<()> {
+        let file = "/etc/pilothouse-demo";
+        let body = json!({"name": "compute", "cloud-init": {"userdata": {
+            "disable_root": false,
+            "write_files": [{"path": file, "content": format!("{MARK}\n")}],
+            "runcmd": [["sh", "-c", format!("cat {file} >/dev/console")]],
+        }, "metadata": {"instance-id": "demo-compute"}}});
+        match self {
+            Self::Processes(head) => {
+                let client = head.client(Service::CloudInit);
+                client
+                    .text(Method::POST, "/cloud-init/", Some(&body))
+                    .await
+                    .map(drop)
+                    .context("cloud-init")?;
+            }
+            Self::Machine(head) => {
+                let curl = "curl -sS --fail-with-body --unix-socket /run/pilothouse/cloud-init.sock \
+                    -H 'content-type: application/json' --data-binary @- http://head/cloud-init/";
+                head.run(curl, &body.to_string())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Shows a head that is on the compute image on its second disk.
+///
+/// # Errors
+///
+/// If it cannot be mounted.
+pub fn mount_images(head: &Appliance) -> anyhow::Result<()> {
+    let there = "/data/domain-images/compute/latest";
+    let mount = format!("sudo mkdir -p {there} && sudo mount -o ro /dev/disk/by-id/virtio-images {there}");
+    head.run(&mount, "").map(drop)
+}
+
+/// The head on the bridge: real addresses and ports, and a pool for machines that nobody knows yet.
+fn options(images: &Path) -> anyhow::Result<HeadOptions> {
+    let mut options = HeadOptions {
+        address: Ipv4Addr::UNSPECIFIED.into(),
+        ports: Ports::REAL,
+        document: document::demo(net::BRIDGE, net::HEAD),
+        ..HeadOptions::default()
+    };
+    let planes = options.document.get_mut("network").and_then(|it| it.get_mut("planes"));
+    let plane = planes
+        .and_then(|it| it.get_mut(0))
+        .and_then(toml::Value::as_table_mut)
+        .context("the demo's plane")?;
+    let subnets = "subnets = [{ cidr = \"172.16.0.0/24\", range = \"172.16.0.200-172.16.0.250\" }]";
+    plane.extend(toml::from_str::<toml::Table>(subnets)?);
+    document::set(&mut options.document, "images.root", images.display().to_string().into())?;
+    Ok(options)
+}
