@@ -191,11 +191,16 @@ impl Head {
     fn fill(&self, mut document: Table, trusted: &[Trusted]) -> anyhow::Result<Table> {
         trust(&mut document, trusted, self.folder.path())?;
         let place = |it: &Path| toml::Value::from(it.display().to_string());
+        let mut proxies = vec!["127.0.0.0/8", "::1"];
+        if !trusted.is_empty() {
+            // A proxy of the recordings with tokens (`cloud-init-legacy-secure-044`).
+            proxies.push("10.0.0.0/8");
+        }
         let mut defaults = vec![
             ("database.socket", place(self.pg.socket())),
             ("images.root", place(&self.folder.path().join("images"))),
             ("console.log_dir", place(&self.folder.path().join("state/console/log"))),
-            ("gateway.trusted_proxies", vec!["127.0.0.0/8", "::1"].into()),
+            ("gateway.trusted_proxies", proxies.into()),
         ];
         let ports = [
             ("dhcp.script_port", Service::Gateway, "plain"),
