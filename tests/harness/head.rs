@@ -282,6 +282,12 @@ impl Head {
         self.folder.path().join("log").join(format!("{service}.log"))
     }
 
+    /// The pid of a service's process, if it runs.
+    #[must_use]
+    pub fn pid(&self, service: Service) -> Option<u32> {
+        self.slots.get(&service)?.pid()
+    }
+
     /// The last lines of every service's output, for the message of a test that fails.
     #[must_use]
     pub fn tails(&self, lines: usize) -> String {

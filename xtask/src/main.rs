@@ -1,5 +1,6 @@
 //! `cargo xtask`: the commands of a developer. Thin: what they do lives in `tests/harness`, `image/` and cargo.
 
+mod bench;
 mod demo;
 mod image;
 mod replay;
@@ -27,6 +28,7 @@ enum Command {
     Replay(replay::Arguments),
     Test(test::Arguments),
     Image(image::Arguments),
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,5 +49,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Replay(arguments) => root::runtime()?.block_on(replay::run(arguments)),
         Command::Test(arguments) => test::run(&arguments),
         Command::Image(arguments) => image::run(&arguments),
+        Command::Bench(arguments) => bench::run(arguments),
     }
 }

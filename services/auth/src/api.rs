@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
-use web::mirror::{Freshness, Mirror};
+use web::mirror::Mirror;
 use web::{Caller, Database, Json, Path, Problem, TokenError, feed, scoped};
 
 use crate::Config;
@@ -83,11 +83,7 @@ async fn show_readiness(State(auth): State<Auth>) -> Response {
     if auth.keys.is_empty() {
         return Problem::unavailable(SignError::NoKey.to_string()).into_response();
     }
-    let clients = match auth.clients.freshness() {
-        Freshness::Empty => "empty",
-        Freshness::LastGood => "last good copy",
-        Freshness::Live => "live",
-    };
+    let clients = auth.clients.freshness().to_string();
     Json(json!({"keys": "in memory", "clients": clients})).into_response()
 }
 

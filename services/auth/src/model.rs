@@ -90,7 +90,7 @@ pub(crate) fn narrow(allowed: &Scopes, asked: Option<&str>) -> Option<Scopes> {
     let mut words =
         asked.unwrap_or_default().split(' ').filter(|it| !it.is_empty() && *it != "openid").peekable();
     if words.peek().is_none() {
-        return Some(allowed.clone());
+        return Some(*allowed);
     }
     words.map(|it| it.parse::<Scope>().ok().filter(|it| allowed.contains(it))).collect()
 }

@@ -1,6 +1,5 @@
 //! Rights: scopes, roles, and what the services may ask of each other.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -25,8 +24,9 @@ pub enum Scope {
     Node,
 }
 
-/// A set of rights.
-pub type Scopes = BTreeSet<Scope>;
+/// A set of rights: a bit for each, since every request carries one.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Scopes(u64);
 
 /// What a person or a service client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -38,6 +38,102 @@ pub enum Role {
     Operator,
     /// Everything.
     Admin,
+}
+
+impl Scope {
+    /// Every right there is, in order.
+    pub const ALL: [Self; 24] = {
+        let mut all = [Self::Node; 24];
+        let mut at = 0;
+        while at < Service::ALL.len() {
+            all[at] = Self::Read(Service::ALL[at]);
+            all[Service::ALL.len() + at] = Self::Write(Service::ALL[at]);
+            at += 1;
+        }
+        all[20] = Self::PowerControl;
+        all[21] = Self::ConsoleAttach;
+        all[22] = Self::MetricsRead;
+        all
+    };
+
+    const fn bit(self) -> u64 {
+        1 << match self {
+            Self::Read(service) => service as u64,
+            Self::Write(service) => Service::ALL.len() as u64 + service as u64,
+            Self::PowerControl => 20,
+            Self::ConsoleAttach => 21,
+            Self::MetricsRead => 22,
+            Self::Node => 23,
+        }
+    }
+}
+
+impl Scopes {
+    /// No right.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(0)
+    }
+
+    /// Whether it is in the set.
+    #[must_use]
+    pub const fn contains(&self, scope: &Scope) -> bool {
+        self.0 & scope.bit() != 0
+    }
+
+    /// Puts it in; whether it was not there.
+    pub fn insert(&mut self, scope: Scope) -> bool {
+        let new = !self.contains(&scope);
+        self.0 |= scope.bit();
+        new
+    }
+
+    /// Whether each is also in the other set.
+    #[must_use]
+    pub const fn is_subset(&self, other: &Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0 == 0
+    }
+
+    /// Each, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &'static Scope> + use<> {
+        static ALL: [Scope; 24] = Scope::ALL;
+        let set = *self;
+        ALL.iter().filter(move |it| set.contains(it))
+    }
+}
+
+impl fmt::Debug for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        let mut set = Self::new();
+        set.extend(scopes);
+        set
+    }
+}
+
+impl Extend<Scope> for Scopes {
+    fn extend<I: IntoIterator<Item = Scope>>(&mut self, scopes: I) {
+        for scope in scopes {
+            self.insert(scope);
+        }
+    }
+}
+
+impl<const N: usize> From<[Scope; N]> for Scopes {
+    fn from(scopes: [Scope; N]) -> Self {
+        scopes.into_iter().collect()
+    }
 }
 
 impl Role {
@@ -115,13 +211,24 @@ impl FromStr for Scope {
 
 #[cfg(test)]
 mod tests {
-    use super::{Role, Scope};
+    use super::{Role, Scope, Scopes};
 
     #[test]
     fn a_scope_is_read_as_it_is_written() {
-        for scope in Role::Admin.scopes() {
+        for scope in Scope::ALL {
             assert_eq!(scope.to_string().parse::<Scope>(), Ok(scope));
         }
+    }
+
+    #[test]
+    fn every_right_has_a_place_of_its_own() {
+        let mut set = Scopes::new();
+        for scope in Scope::ALL {
+            assert!(!set.contains(&scope) && set.insert(scope) && set.contains(&scope), "{scope}");
+        }
+        assert_eq!(set.iter().copied().collect::<Vec<_>>(), Scope::ALL);
+        assert!(Role::Viewer.scopes().is_subset(&Role::Operator.scopes()));
+        assert!(!Role::Admin.scopes().is_subset(&Role::Operator.scopes()) && Scopes::new().is_empty());
     }
 
     #[test]

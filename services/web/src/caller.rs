@@ -135,8 +135,8 @@ impl Caller {
             match guard.map(|it| it.verifier.verify(bearer)) {
                 Some(Ok(claims)) => {
                     caller.scopes = claims.scopes();
-                    caller.subject = claims.sub;
-                    caller.node = claims.xname;
+                    caller.subject.clone_from(&claims.sub);
+                    caller.node.clone_from(&claims.xname);
                     caller.token = Ok(());
                 }
                 Some(Err(error)) => caller.token = Err(error),

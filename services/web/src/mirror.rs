@@ -27,6 +27,9 @@ const BATCHES: usize = 64;
 /// A longer transaction waits for nobody: followers read it from the database.
 const BATCH_MAX: usize = 256 << 10;
 
+/// So many changes at once leave memory behind that is worth giving back.
+const LARGE: usize = 1000;
+
 /// Where a Mirror's answers come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
@@ -183,6 +186,9 @@ impl<V: View> Mirror<V> {
 
     /// Applies whole transactions up to `to`: to the copy first, then to the view, then for whoever waits.
     fn apply(&self, kept: &mut Kept, to: i64, changes: &[Change], text: Bytes) {
+        if changes.len() >= LARGE {
+            daemon::trim_memory_soon();
+        }
         if !changes.is_empty() {
             kept.append(self.0.name, &text, changes.len());
             let mut view = self.0.view.write().unwrap_or_else(PoisonError::into_inner);
@@ -219,6 +225,7 @@ impl<V: View> Mirror<V> {
         });
         self.tell(Batch { epoch: header.epoch, from, to: header.seq, text: None });
         drop(old);
+        daemon::trim_memory_soon();
     }
 
     /// An error only says that nobody follows.

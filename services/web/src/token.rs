@@ -1,7 +1,8 @@
 //! Bearer tokens: JWTs of our own issuer and of those the document trusts (RFC 7519, RFC 8725).
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -18,6 +19,10 @@ use crate::Client;
 const TOKEN_MAX: usize = 4096;
 /// The audience of our own tokens.
 const AUDIENCE: &str = "pilothouse";
+/// So many good tokens are remembered: to verify one takes longer than to answer most requests.
+const REMEMBERED_MAX: usize = 1024;
+/// How far clocks may be apart.
+const LEEWAY: Duration = Duration::from_secs(5);
 /// How often the issuer's keys are read again.
 const REFRESH: Duration = Duration::from_secs(60);
 
@@ -57,6 +62,11 @@ pub struct Claims {
     /// The node of a node token.
     #[serde(default)]
     pub xname: Option<Xname>,
+    /// Until when it is good, and from when on: seconds since 1970, which may have a fraction (RFC 7519 section 2).
+    #[serde(default)]
+    exp: f64,
+    #[serde(default)]
+    nbf: Option<f64>,
     /// The role that the document gives every token of this issuer.
     #[serde(skip)]
     granted: Option<Role>,
@@ -81,12 +91,25 @@ struct Key {
 /// Verifies tokens with keys that are held in memory.
 pub struct Verifier {
     issuer: String,
-    /// By `kid`; two issuers may use the same.
-    keys: ArcSwap<HashMap<String, Vec<Key>>>,
+    keys: ArcSwap<Keys>,
     trusted: Vec<Trusted>,
 }
 
+/// The keys of one moment, and the tokens that were found good by them.
+#[derive(Default)]
+struct Keys {
+    /// By `kid`; two issuers may use the same.
+    by_id: HashMap<String, Vec<Key>>,
+    /// By digest; the tokens themselves are kept nowhere.
+    good: RwLock<HashMap<[u8; 32], Arc<Claims>>>,
+}
+
 impl Claims {
+    fn is_good_at(&self, now: f64) -> bool {
+        let leeway = LEEWAY.as_secs_f64();
+        now < self.exp + leeway && self.nbf.is_none_or(|it| it <= now + leeway)
+    }
+
     /// The rights.
     #[must_use]
     pub fn scopes(&self) -> Scopes {
@@ -141,7 +164,7 @@ impl Verifier {
             let role = it.role.parse().map_err(anyhow::Error::msg)?;
             add(&set, &it.issuer, &it.audience, Some(role));
         }
-        self.keys.store(keys.into());
+        self.keys.store(Arc::new(Keys { by_id: keys, good: RwLock::default() }));
         Ok(())
     }
 
@@ -169,18 +192,41 @@ impl Verifier {
         }
     }
 
-    /// Verifies a token.
+    /// Verifies a token. One that was found good is looked up from then on, for as long as it and the keys are.
     ///
     /// # Errors
     ///
     /// The first thing that is wrong with it.
-    pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+    pub fn verify(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         if token.len() > TOKEN_MAX {
             return Err(TokenError::Unauthorized);
         }
-        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Unauthorized)?;
         let keys = self.keys.load();
-        let candidates = header.kid.as_ref().and_then(|it| keys.get(it)).ok_or(TokenError::Unauthorized)?;
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+        let digest: [u8; 32] = digest.as_ref().try_into().map_err(|_| TokenError::Unauthorized)?;
+        let known = keys.good.read().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        if let Some(claims) = known.filter(|it| it.is_good_at(now)) {
+            return Ok(claims);
+        }
+        let claims = Arc::new(keys.verify(token)?);
+        let mut good = keys.good.write().unwrap_or_else(PoisonError::into_inner);
+        if good.len() >= REMEMBERED_MAX {
+            good.retain(|_, it| it.is_good_at(now));
+        }
+        if good.len() >= REMEMBERED_MAX {
+            good.clear();
+        }
+        good.insert(digest, Arc::clone(&claims));
+        Ok(claims)
+    }
+}
+
+impl Keys {
+    fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Unauthorized)?;
+        let candidates =
+            header.kid.as_ref().and_then(|it| self.by_id.get(it)).ok_or(TokenError::Unauthorized)?;
         let mut refused = TokenError::Unauthorized;
         for candidate in candidates {
             match jsonwebtoken::decode::<Claims>(token, &candidate.key, &candidate.validation) {
@@ -210,7 +256,7 @@ fn key_of(jwk: &Jwk, issuer: &str, audience: &str, granted: Option<Role>) -> Opt
         _ => return None,
     };
     let mut validation = Validation::new(algorithm);
-    validation.leeway = 5;
+    validation.leeway = LEEWAY.as_secs();
     validation.validate_nbf = true;
     validation.set_issuer(&[issuer]);
     validation.set_audience(&[audience]);

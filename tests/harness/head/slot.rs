@@ -150,6 +150,10 @@ impl Slot {
         }
     }
 
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().filter(|it| it.is_running()).map(Process::pid)
+    }
+
     pub(super) fn is_running(&self) -> bool {
         self.process.as_ref().is_some_and(Process::is_running)
     }

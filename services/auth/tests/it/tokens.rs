@@ -73,6 +73,10 @@ async fn a_forged_token_is_refused(db: PgPool) {
     for forged in [format!("{rest}."), format!("{rest}.{other}"), rest.to_owned(), "x".repeat(5000)] {
         assert_eq!(auth.verifier.verify(&forged).unwrap_err(), TokenError::Unauthorized);
     }
+    // A good one is remembered, but no longer than the keys are.
+    assert!(auth.verifier.verify(token).is_ok() && auth.verifier.verify(token).is_ok());
+    auth.verifier.set_keys(&jsonwebtoken::jwk::JwkSet { keys: Vec::new() }).unwrap();
+    assert_eq!(auth.verifier.verify(token).unwrap_err(), TokenError::Unauthorized);
 }
 
 #[sqlx::test(migrator = "auth::MIGRATIONS")]
