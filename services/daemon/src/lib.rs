@@ -13,6 +13,7 @@ mod file;
 mod issue;
 mod listener;
 mod log;
+mod memory;
 mod notify;
 mod run;
 
@@ -21,6 +22,7 @@ pub use context::{Context, CredentialError, Paths};
 pub use file::replace_file;
 pub use issue::{Issue, Issues, Severity};
 pub use listener::{Address, Inherited, ListenError};
+pub use memory::trim_memory_soon;
 pub use run::{Options, Retry, run};
 
 /// Re-exported for [`event!`].

@@ -3,33 +3,39 @@
 //! The rows are those of inventory's change feed (kinds `component`, `interface`, `endpoint`, `group`,
 //! `partition`).
 
+mod few;
 mod rows;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::feed::{Change, View};
 use crate::{MacAddr, Nid, Xname};
 
+use few::Few;
+
 pub use rows::{Component, Endpoint, Group, Interface, InterfaceAddress, Lock, Partition};
 
-/// The whole inventory, indexed for what booting nodes ask.
+/// The whole inventory, indexed for what booting nodes ask. Every data-plane service holds one, so that it is kept
+/// small: ids are shared, rows stand beside the trees, sets of one take no room for more.
 #[derive(Debug, Default)]
 pub struct Inventory {
-    components: BTreeMap<Xname, Component>,
-    interfaces: BTreeMap<String, Interface>,
-    endpoints: BTreeMap<Xname, Endpoint>,
-    groups: BTreeMap<String, Group>,
-    partitions: BTreeMap<String, Partition>,
-    by_mac: HashMap<MacAddr, String>,
-    by_ip: HashMap<IpAddr, BTreeSet<String>>,
-    by_component: HashMap<Xname, BTreeSet<String>>,
-    by_nid: HashMap<Nid, BTreeSet<Xname>>,
+    components: BTreeMap<Xname, Box<Component>>,
+    interfaces: BTreeMap<Arc<str>, Box<Interface>>,
+    endpoints: BTreeMap<Xname, Box<Endpoint>>,
+    groups: BTreeMap<Arc<str>, Group>,
+    partitions: BTreeMap<Arc<str>, Partition>,
+    by_mac: HashMap<MacAddr, Arc<str>>,
+    by_ip: HashMap<IpAddr, Few<Arc<str>>>,
+    by_component: HashMap<Xname, Few<Arc<str>>>,
+    by_nid: HashMap<Nid, Few<Xname>>,
     by_name: HashMap<String, Xname>,
-    member_of: HashMap<Xname, BTreeSet<String>>,
-    partition_of: HashMap<Xname, String>,
+    member_of: HashMap<Xname, Few<Arc<str>>>,
+    partition_of: HashMap<Xname, Arc<str>>,
     controller_of: HashMap<Xname, Xname>,
 }
 
@@ -70,17 +76,17 @@ impl View for Inventory {
 impl Inventory {
     /// Every component in order of xname.
     pub fn components(&self) -> impl ExactSizeIterator<Item = &Component> {
-        self.components.values()
+        self.components.values().map(Box::as_ref)
     }
 
     /// Every interface in order of id.
     pub fn interfaces(&self) -> impl ExactSizeIterator<Item = &Interface> {
-        self.interfaces.values()
+        self.interfaces.values().map(Box::as_ref)
     }
 
     /// Every controller in order of xname.
     pub fn endpoints(&self) -> impl ExactSizeIterator<Item = &Endpoint> {
-        self.endpoints.values()
+        self.endpoints.values().map(Box::as_ref)
     }
 
     /// Every group in order of label.
@@ -102,7 +108,7 @@ impl Inventory {
     /// The name of the partition a component is in.
     #[must_use]
     pub fn partition_of(&self, id: &Xname) -> Option<&str> {
-        self.partition_of.get(id).map(String::as_str)
+        self.partition_of.get(id).map(AsRef::as_ref)
     }
 
     /// Why a component is to be left alone.
@@ -114,19 +120,19 @@ impl Inventory {
     /// A component.
     #[must_use]
     pub fn component(&self, id: &Xname) -> Option<&Component> {
-        self.components.get(id)
+        self.components.get(id).map(Box::as_ref)
     }
 
     /// An interface by SMD's id.
     #[must_use]
     pub fn interface(&self, id: &str) -> Option<&Interface> {
-        self.interfaces.get(id)
+        self.interfaces.get(id).map(Box::as_ref)
     }
 
     /// A controller.
     #[must_use]
     pub fn endpoint(&self, id: &Xname) -> Option<&Endpoint> {
-        self.endpoints.get(id)
+        self.endpoints.get(id).map(Box::as_ref)
     }
 
     /// A group by its label in lower case.
@@ -138,42 +144,42 @@ impl Inventory {
     /// The interface with this MAC.
     #[must_use]
     pub fn interface_by_mac(&self, mac: MacAddr) -> Option<&Interface> {
-        self.interfaces.get(self.by_mac.get(&mac)?)
+        self.interface(self.by_mac.get(&mac)?)
     }
 
     /// The interface with this address; of several, the first by id.
     #[must_use]
     pub fn interface_by_ip(&self, ip: IpAddr) -> Option<&Interface> {
-        self.interfaces.get(self.by_ip.get(&ip)?.first()?)
+        self.interface(self.by_ip.get(&ip)?.first())
     }
 
     /// The interfaces of a component in order of id.
     pub fn interfaces_of<'a>(&'a self, id: &Xname) -> impl Iterator<Item = &'a Interface> + use<'a> {
-        self.by_component.get(id).into_iter().flatten().filter_map(|it| self.interfaces.get(it))
+        self.by_component.get(id).into_iter().flat_map(Few::iter).filter_map(|it| self.interface(it))
     }
 
     /// The node with this number; of several, the first by xname.
     #[must_use]
     pub fn component_by_nid(&self, nid: Nid) -> Option<&Component> {
-        self.components.get(self.by_nid.get(&nid)?.first()?)
+        self.component(self.by_nid.get(&nid)?.first())
     }
 
     /// The node of this name (its own name as data, not the pattern's).
     #[must_use]
     pub fn component_by_name(&self, name: &str) -> Option<&Component> {
-        self.components.get(self.by_name.get(name)?)
+        self.component(self.by_name.get(name)?)
     }
 
     /// The labels of the groups a component is in, in order.
     pub fn groups_of<'a>(&'a self, id: &Xname) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.member_of.get(id).into_iter().flatten().map(String::as_str)
+        self.member_of.get(id).into_iter().flat_map(Few::iter).map(AsRef::as_ref)
     }
 
     /// The controller of a node: the one that lists it, else the one its xname stands in.
     #[must_use]
     pub fn controller_of(&self, node: &Xname) -> Option<&Endpoint> {
-        let by_list = self.controller_of.get(node).and_then(|it| self.endpoints.get(it));
-        by_list.or_else(|| self.endpoints.get(&node.parent()?))
+        let by_list = self.controller_of.get(node).and_then(|it| self.endpoint(it));
+        by_list.or_else(|| self.endpoint(&node.parent()?))
     }
 
     /// What a node is called: its name, else the pattern filled with its number, else its xname.
@@ -192,7 +198,7 @@ impl Inventory {
         if let Some(found) = self.component_by_name(word) {
             return Some(found);
         }
-        if let Some(found) = word.parse().ok().and_then(|it: Xname| self.components.get(&it)) {
+        if let Some(found) = word.parse().ok().and_then(|it: Xname| self.component(&it)) {
             return Some(found);
         }
         let digits: String = word.chars().rev().take_while(char::is_ascii_digit).collect();
@@ -212,18 +218,20 @@ impl Inventory {
         }
         if let Some(new) = row {
             if let Some(nid) = new.nid {
-                self.by_nid.entry(nid).or_default().insert(id.clone());
+                insert_into(&mut self.by_nid, nid, id.clone());
             }
             if let Some(name) = &new.name {
                 self.by_name.insert(name.clone(), id.clone());
             }
-            self.components.insert(id.clone(), new);
+            self.components.insert(id.clone(), new.into());
         }
     }
 
     fn set_interface(&mut self, id: &str, row: Option<Interface>) {
-        let key = id.to_owned();
-        if let Some(old) = self.interfaces.remove(id) {
+        // The id that is there already, if it is.
+        let old = self.interfaces.remove_entry(id);
+        let key: Arc<str> = old.as_ref().map_or_else(|| id.into(), |(key, _)| Arc::clone(key));
+        if let Some((_, old)) = old {
             self.by_mac.remove(&old.mac);
             for ip in old.ips() {
                 remove_from(&mut self.by_ip, &ip, &key);
@@ -233,14 +241,14 @@ impl Inventory {
             }
         }
         if let Some(new) = row {
-            self.by_mac.insert(new.mac, key.clone());
+            self.by_mac.insert(new.mac, Arc::clone(&key));
             for ip in new.ips() {
-                self.by_ip.entry(ip).or_default().insert(key.clone());
+                insert_into(&mut self.by_ip, ip, Arc::clone(&key));
             }
             if let Some(component) = &new.component {
-                self.by_component.entry(component.clone()).or_default().insert(key.clone());
+                insert_into(&mut self.by_component, component.clone(), Arc::clone(&key));
             }
-            self.interfaces.insert(key, new);
+            self.interfaces.insert(key, new.into());
         }
     }
 
@@ -256,18 +264,18 @@ impl Inventory {
             for node in &new.nodes {
                 self.controller_of.insert(node.clone(), id.clone());
             }
-            self.endpoints.insert(id.clone(), new);
+            self.endpoints.insert(id.clone(), new.into());
         }
     }
 
     fn set_group(&mut self, label: &str, row: Option<Group>) {
-        let label = label.to_owned();
+        let label: Arc<str> = label.into();
         for member in self.groups.remove(&label).into_iter().flat_map(|it| it.members) {
             remove_from(&mut self.member_of, &member, &label);
         }
         if let Some(new) = row {
             for member in &new.members {
-                self.member_of.entry(member.clone()).or_default().insert(label.clone());
+                insert_into(&mut self.member_of, member.clone(), Arc::clone(&label));
             }
             self.groups.insert(label, new);
         }
@@ -276,25 +284,32 @@ impl Inventory {
     fn set_partition(&mut self, name: &str, row: Option<Partition>) {
         for member in self.partitions.remove(name).into_iter().flat_map(|it| it.members) {
             // It may have been moved to another one within the same transaction.
-            if self.partition_of.get(&member).is_some_and(|it| it == name) {
+            if self.partition_of.get(&member).is_some_and(|it| **it == *name) {
                 self.partition_of.remove(&member);
             }
         }
         if let Some(new) = row {
+            let name: Arc<str> = name.into();
             for member in &new.members {
-                self.partition_of.insert(member.clone(), name.to_owned());
+                self.partition_of.insert(member.clone(), Arc::clone(&name));
             }
-            self.partitions.insert(name.to_owned(), new);
+            self.partitions.insert(name, new);
         }
     }
 }
 
-fn remove_from<K: std::hash::Hash + Eq, V: Ord>(index: &mut HashMap<K, BTreeSet<V>>, key: &K, value: &V) {
-    if let Some(set) = index.get_mut(key) {
-        set.remove(value);
-        if set.is_empty() {
-            index.remove(key);
+fn insert_into<K: Hash + Eq, V: Ord>(index: &mut HashMap<K, Few<V>>, key: K, value: V) {
+    match index.get_mut(&key) {
+        Some(few) => few.insert(value),
+        None => {
+            index.insert(key, Few::new(value));
         }
+    }
+}
+
+fn remove_from<K: Hash + Eq, V: Ord>(index: &mut HashMap<K, Few<V>>, key: &K, value: &V) {
+    if index.get_mut(key).is_some_and(|it| it.remove(value)) {
+        index.remove(key);
     }
 }
 
