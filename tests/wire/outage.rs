@@ -121,6 +121,9 @@ fn known_nodes_boot_without_database_and_inventory() {
         desk.head.settle().await?;
         ensure!(boots(&desk)? == before, "after the return");
         newcomer(&desk).await?;
+        let entry = json!({"name": "other", "cloud-init": {"metadata": {"a": "b"}}}).to_string();
+        let written = desk.api(&token, "POST", "/cloud-init/", Some(&entry))?;
+        ensure!(written.status == 201, "{written:?}");
         desk.head.shut_down().await
     });
 }
@@ -132,11 +135,35 @@ fn refuse_writes(desk: &Desk, token: &str) -> anyhow::Result<()> {
     let group = json!({"label": "other"}).to_string();
     let component = json!({"Components": [{"ID": "x1c0s0b0n0", "State": "On"}]}).to_string();
     let client = json!({"id": "ci", "role": "viewer"}).to_string();
+    let node = Node::demo(2).xname();
+    let one_component = format!("/hsm/v2/State/Components/{node}");
+    let state = json!({"State": "Off"}).to_string();
+    let number = json!({"NID": 99}).to_string();
+    let interface = json!({"MACAddress": "52:54:00:99:00:01", "IPAddresses": []}).to_string();
+    let endpoint = json!({"ID": "x9c0s0b0", "IPAddress": "172.16.0.199"}).to_string();
+    let member = json!({"id": node}).to_string();
+    let current = json!({"name": "present", "meta-data": {"a": "b"}}).to_string();
+    let defaults = json!({"short-name": "nid"}).to_string();
+    let state_of = format!("{one_component}/StateData");
+    let nid_of = format!("{one_component}/NID");
     for (method, path, body) in [
         ("PUT", "/boot/v1/bootparameters", &boot),
+        ("POST", "/boot/v1/bootparameters", &boot),
+        ("PATCH", "/boot/v1/bootparameters", &boot),
+        ("DELETE", "/boot/v1/bootparameters", &boot),
         ("POST", "/cloud-init/", &entry),
+        ("PUT", "/cloud-init/other", &entry),
+        ("POST", "/cloud-init/admin/groups", &current),
+        ("PUT", "/cloud-init/admin/groups/present", &current),
+        ("PUT", "/cloud-init/admin/cluster-defaults", &defaults),
         ("POST", "/hsm/v2/groups", &group),
+        ("POST", "/hsm/v2/groups/compute/members", &member),
         ("POST", "/hsm/v2/State/Components", &component),
+        ("PATCH", &state_of, &state),
+        ("PATCH", &nid_of, &number),
+        ("DELETE", &one_component, &String::new()),
+        ("POST", "/hsm/v2/Inventory/EthernetInterfaces", &interface),
+        ("POST", "/hsm/v2/Inventory/RedfishEndpoints", &endpoint),
         ("PUT", "/services/inventory/pilothouse/v1/nodes", &tests::node::nodes_yaml(&[Node::demo(9)])),
         ("POST", "/services/auth/pilothouse/v1/clients", &client),
     ] {

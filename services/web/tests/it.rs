@@ -6,6 +6,8 @@
 mod bounds;
 #[path = "it/feed.rs"]
 mod feed;
+#[path = "it/full_size.rs"]
+mod full_size;
 #[path = "it/harness.rs"]
 mod harness;
 #[path = "it/openapi.rs"]

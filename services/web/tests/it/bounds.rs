@@ -185,6 +185,7 @@ async fn a_body_that_is_too_long_is_refused_at_once() {
     served.stop().await;
 }
 
+/// The client's own slowness is what is tested; nothing else here waits for time to pass.
 #[tokio::test]
 async fn who_is_slow_is_given_up() {
     let short = Duration::from_millis(300);
