@@ -3,6 +3,8 @@
 mod cli;
 mod desk;
 mod lab;
+mod ochami;
+mod ochami_lists;
 mod outage;
 mod power;
 mod rights;

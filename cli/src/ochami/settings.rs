@@ -217,8 +217,12 @@ fn show(settings: &Value, key: Option<&str>, format: Format) -> Done {
 
 /// With what applies where nothing is said.
 fn complete(mut settings: Value, whole: bool) -> Value {
-    for entry in settings["clusters"].as_array_mut().into_iter().flatten() {
-        if let Some(cluster) = entry["cluster"].as_object_mut() {
+    let entries = match settings.get_mut("clusters") {
+        Some(Value::Array(list)) => list.as_mut_slice(),
+        _ => std::slice::from_mut(&mut settings),
+    };
+    for entry in entries {
+        if let Some(cluster) = entry.get_mut("cluster").and_then(Value::as_object_mut) {
             cluster.entry("enable-auth").or_insert(json!(true));
         }
     }

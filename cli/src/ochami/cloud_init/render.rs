@@ -1,6 +1,5 @@
 //! `ochami cloud-init group render`: the file of a group, its template evaluated here with a node's data.
 
-use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value, json};
 
@@ -45,7 +44,7 @@ pub(super) async fn run(session: &Session, arguments: &Arguments) -> Done {
     output::print(render(&template, &Value::Object(variables))?)
 }
 
-/// A template with variables; one that is not there is empty, as nodes take it in a group's file.
+/// A template with variables; one that is not there is empty. The last line break goes, as Jinja has it.
 fn render(template: &str, variables: &Value) -> Result<String, Stop> {
     let fail = |error: minijinja::Error| {
         let line = error.line().map(|it| format!(" in line {it}")).unwrap_or_default();
@@ -55,7 +54,6 @@ fn render(template: &str, variables: &Value) -> Result<String, Stop> {
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
     environment.set_fuel(Some(FUEL));
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build().map_err(fail)?);
     environment.render_str(template, minijinja::value::Serde(variables)).map_err(fail)
 }
 
@@ -72,7 +70,7 @@ mod tests {
         let template = "## template: jinja\nhostname: {{ ds.meta_data.instance_data.v1.local_hostname }}\n\
             keys: {{ ds.meta_data.instance_data.v1.public_keys | length }}{{ ds.nothing.there }}\n{{ extra }}\n";
         let text = render(template, &data).expect("a sound template");
-        assert_eq!(text, "## template: jinja\nhostname: nid001\nkeys: 2\n1\n");
+        assert_eq!(text, "## template: jinja\nhostname: nid001\nkeys: 2\n1");
         let stop = render("a\n{% if %}", &data).expect_err("a fault");
         assert!(stop.message.contains("line 2"), "{stop:?}");
     }
