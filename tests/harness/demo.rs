@@ -26,8 +26,8 @@ const STAGE_MAX: Duration = Duration::from_secs(120);
 const FOLLOW_MAX: Duration = Duration::from_secs(5);
 /// How long what a node wrote may be on its way into the log.
 const LOG_MAX: Duration = Duration::from_secs(10);
-/// What the demo's user-data writes, and what its console must show.
-pub const MARK: &str = "written by user-data of group compute";
+/// What the demo's cloud-init data writes, and what a node's console must show, up to the name of the group.
+pub const MARK: &str = "written by cloud-init data of group";
 /// The files of the compute image.
 const IMAGE: &str = "target/image/compute";
 
@@ -187,7 +187,7 @@ impl Demo {
             self.steps.reach_at(&node.name(), step, event.at);
         }
         let console = self.bmc(node.nid)?.console();
-        let (_, read) = console.wait_after(read, MARK, STAGE_MAX).await?;
+        let (_, read) = console.wait_after(read, &format!("{MARK} {}", node.group), STAGE_MAX).await?;
         self.steps.reach(&node.name(), "cloud-init applied");
         console.wait_after(read, " login: ", STAGE_MAX).await?;
         self.steps.reach(&node.name(), "login:");

@@ -11,13 +11,22 @@ pub struct Node {
     pub nid: u8,
     /// By which firmware it boots.
     pub firmware: Firmware,
+    /// Its group.
+    pub group: &'static str,
 }
 
 impl Node {
     /// nid001 boots by BIOS, nid002 by UEFI PXE, the others by BIOS.
     #[must_use]
     pub fn demo(nid: u8) -> Self {
-        Self { nid, firmware: if nid == 2 { Firmware::Uefi } else { Firmware::Bios } }
+        let firmware = if nid == 2 { Firmware::Uefi } else { Firmware::Bios };
+        Self { nid, firmware, group: "compute" }
+    }
+
+    /// The same in another group.
+    #[must_use]
+    pub fn in_group(self, group: &'static str) -> Self {
+        Self { group, ..self }
     }
 
     /// `nid001`
@@ -68,10 +77,11 @@ impl Node {
 pub fn nodes_yaml(nodes: &[Node]) -> String {
     let entry = |node: &Node| {
         format!(
-            "- name: {}\n  nid: {}\n  xname: {}\n  group: compute\n  mac: {}\n  ipaddr: {}\n  bmc_mac: {}\n  bmc_ipaddr: {}\n",
+            "- name: {}\n  nid: {}\n  xname: {}\n  group: {}\n  mac: {}\n  ipaddr: {}\n  bmc_mac: {}\n  bmc_ipaddr: {}\n",
             node.name(),
             node.nid,
             node.xname(),
+            node.group,
             node.mac(),
             node.address(),
             node.bmc_mac(),

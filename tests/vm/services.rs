@@ -5,11 +5,12 @@ use domain::BootStage;
 use tests::demo::{Demo, Kind};
 use tests::{Node, lab};
 
-/// One node by BIOS and one by UEFI PXE, from power on over IPMI to the log-in.
+/// One node by BIOS and one by UEFI PXE, from power on over IPMI to the log-in; the one is told what to do by the legacy
+/// cloud-init API, the other by the present one.
 #[test]
 fn nodes_boot_from_services_to_the_end_of_cloud_init() {
     lab::test_aloud("services::nodes_boot_from_services_to_the_end_of_cloud_init", async |folder| {
-        let nodes = [Node::demo(1), Node::demo(2)];
+        let nodes = [Node::demo(1), Node::demo(2).in_group("login")];
         let mut demo = Demo::start(&folder, Kind::Processes, &nodes, 2).await?;
         for node in &nodes {
             demo.boot(node.nid).await?;

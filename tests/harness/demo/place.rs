@@ -152,31 +152,41 @@ impl Place {
         }
     }
 
-    /// Writes a file on every node of the group, and shows it on the console.
+    /// Writes a file on every node of a group, and shows it on the console: `compute` by the legacy API, `login` by the
+    /// present one.
     pub(super) async fn give_user_data(&self) -> anyhow::Result<()> {
-        let file = "/etc/pilothouse-demo";
-        let body = json!({"name": "compute", "cloud-init": {"userdata": {
-            "disable_root": false,
-            "write_files": [{"path": file, "content": format!("{MARK}\n")}],
-            "runcmd": [["sh", "-c", format!("cat {file} >/dev/console")]],
-        }, "metadata": {"instance-id": "demo-compute"}}});
-        match self {
-            Self::Processes(head) => {
-                let client = head.client(Service::CloudInit);
-                client
-                    .text(Method::POST, "/cloud-init/", Some(&body))
-                    .await
-                    .map(drop)
-                    .context("cloud-init")?;
-            }
-            Self::Machine(head) => {
-                let curl = "curl -sS --fail-with-body --unix-socket /run/pilothouse/cloud-init.sock \
-                    -H 'content-type: application/json' --data-binary @- http://head/cloud-init/";
-                head.run(curl, &body.to_string())?;
+        let legacy = json!({"name": "compute", "cloud-init": {
+            "userdata": user_data("compute"), "metadata": {"instance-id": "demo-compute"},
+        }});
+        // YAML is more than JSON.
+        let content = format!("#cloud-config\n{}\n", user_data("login"));
+        let present = json!({"name": "login", "file": {"content": content, "encoding": "plain"}});
+        for (path, body) in [("/cloud-init/", legacy), ("/cloud-init/admin/groups", present)] {
+            match self {
+                Self::Processes(head) => {
+                    let client = head.client(Service::CloudInit);
+                    client.text(Method::POST, path, Some(&body)).await.map(drop).context("cloud-init")?;
+                }
+                Self::Machine(head) => {
+                    let curl = format!(
+                        "curl -sS --fail-with-body --unix-socket /run/pilothouse/cloud-init.sock \
+                        -H 'content-type: application/json' --data-binary @- http://head{path}"
+                    );
+                    head.run(&curl, &body.to_string())?;
+                }
             }
         }
         Ok(())
     }
+}
+
+fn user_data(group: &str) -> serde_json::Value {
+    let file = "/etc/pilothouse-demo";
+    json!({
+        "disable_root": false,
+        "write_files": [{"path": file, "content": format!("{MARK} {group}\n")}],
+        "runcmd": [["sh", "-c", format!("cat {file} >/dev/console")]],
+    })
 }
 
 /// Shows a head that is on the compute image on its second disk.
