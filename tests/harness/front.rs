@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
@@ -161,22 +162,32 @@ pub async fn get(url: &str) -> anyhow::Result<(StatusCode, String)> {
     Ok((head.status, String::from_utf8_lossy(&body).into_owned()))
 }
 
-/// One request of its own connection; the answer is read whole.
+/// One request of its own connection, without TLS; the answer is read whole.
 ///
 /// # Errors
 ///
 /// If no answer comes.
 pub async fn send(request: Request<Full<Bytes>>) -> anyhow::Result<Response<Bytes>> {
+    let scheme = request.uri().scheme_str();
+    anyhow::ensure!(scheme == Some("http"), "only http: URLs are asked here, not {}", request.uri());
+    let stream = connect(request.uri()).await?;
+    send_over(stream, request).await
+}
+
+/// A connection to where a URL leads.
+pub(crate) async fn connect(url: &Uri) -> anyhow::Result<TcpStream> {
+    let host = url.authority().context("a URL needs a host")?;
+    let port = host.port_u16().unwrap_or(80);
+    TcpStream::connect((host.host(), port)).await.with_context(|| format!("connect to {host}"))
+}
+
+/// One request over a connection that ends with it.
+pub(crate) async fn send_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<Response<Bytes>> {
     let (mut head, body) = request.into_parts();
     let host = head.uri.authority().context("a URL needs a host")?.clone();
-    anyhow::ensure!(
-        head.uri.scheme_str() == Some("http"),
-        "only http: URLs are asked here, not {}",
-        head.uri
-    );
-    let port = host.port_u16().unwrap_or(80);
-    let stream =
-        TcpStream::connect((host.host(), port)).await.with_context(|| format!("connect to {host}"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     head.headers.insert(header::HOST, host.as_str().parse()?);

@@ -2,6 +2,7 @@
 
 mod compare;
 mod mint;
+mod secure;
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub use mint::{AUDIENCE, ISSUER, Keys};
+pub use secure::Secure;
 
 /// How long an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -91,6 +93,8 @@ pub struct Replay {
     pub keys: Option<Keys>,
     /// What `{{token}}` is instead.
     pub token: Option<String>,
+    /// How an `https:` base is reached.
+    pub secure: Option<Secure>,
     /// Compare lines marked as the original's faults too.
     pub quirks: bool,
     /// The exchanges that are compared, by id; none: all.
@@ -122,7 +126,7 @@ impl Replay {
         for exchange in exchanges {
             tokio::time::sleep(Duration::from_secs_f64(exchange.wait)).await;
             let request = self.request(&exchange.request)?;
-            let answer = tokio::time::timeout(ANSWER_MAX, crate::front::send(request)).await;
+            let answer = tokio::time::timeout(ANSWER_MAX, self.send(request)).await;
             let left_out = !self.only.is_empty() && !self.only.contains(&exchange.id);
             if left_out || (exchange.quirk.is_some() && !self.quirks) {
                 findings.skipped += 1;
@@ -141,6 +145,13 @@ impl Replay {
             }
         }
         Ok(findings)
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<http::Response<Bytes>> {
+        match &self.secure {
+            Some(secure) => secure.send(request).await,
+            None => crate::front::send(request).await,
+        }
     }
 
     fn request(&self, sent: &Sent) -> anyhow::Result<Request<Full<Bytes>>> {

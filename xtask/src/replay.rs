@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { base, token, quirks, only, files } = arguments;
-    let replay = Replay { base, token, quirks, only, keys: None };
+    let replay = Replay { base, token, quirks, only, ..Replay::default() };
     let mut failed = 0;
     for file in files {
         let findings = replay.run(&load(&file)?).await?;
