@@ -1,14 +1,16 @@
 //! `pilotctl nodes`.
 
+mod board;
 mod defaults;
 
 use std::path::PathBuf;
 
 use axum::body::Body;
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, Response, StatusCode};
 use clap::Subcommand;
 use domain::Service;
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 use web::ClientError;
 
@@ -22,7 +24,10 @@ use crate::output::{Format, print, progress, text};
   pilotctl nodes import nodes.yaml --dry-run
   pilotctl nodes list
   pilotctl nodes list --unknown              who asked for an address and is in no inventory
-  pilotctl nodes set nid003 --name login1")]
+  pilotctl nodes set nid003 --name login1
+  pilotctl nodes add nid010 --xname x1000c1s7b9n0 --nid 10 --mac 52:54:00:10:00:0a --ip 172.16.0.10
+  pilotctl nodes replace nid003 --mac 52:54:00:10:00:33 --bmc-mac 52:54:00:b0:00:33
+  pilotctl nodes lock 'nid[001-004]' --reason 'memory errors, ticket 4711'")]
 pub(crate) enum Command {
     /// Take nodes from a nodes.yaml; importing twice changes nothing
     Import {
@@ -60,6 +65,25 @@ pub(crate) enum Command {
         #[arg(long)]
         enabled: Option<bool>,
     },
+    /// Add one node
+    Add(board::AddArguments),
+    /// Put another board in a node's place; name, number, groups and addresses stay
+    Replace(board::ReplaceArguments),
+    /// Have nodes left alone: power commands and boot changes that name them are refused
+    Lock {
+        /// Names, xnames or lists such as 'nid[001-009]'
+        #[arg(required = true)]
+        nodes: Vec<String>,
+        /// Why, for whoever meets the lock
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take locks away
+    Unlock {
+        /// Names, xnames or lists such as 'nid[001-009]'
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
     /// Take nodes out of the inventory
     Remove {
         /// Names, xnames or lists such as 'nid[001-009]'
@@ -92,6 +116,10 @@ pub(crate) async fn run(head: &Head, command: Command) -> Result<(), Failure> {
             head.client(Service::Inventory).text(Method::PATCH, &path, Some(&body)).await?;
             Ok(())
         }
+        Command::Add(arguments) => board::add(head, arguments).await,
+        Command::Replace(arguments) => board::replace(head, arguments).await,
+        Command::Lock { nodes, reason } => board::lock(head, &nodes, Some(&reason)).await,
+        Command::Unlock { nodes } => board::lock(head, &nodes, None).await,
         Command::Remove { nodes } => remove(head, &nodes).await,
     }
 }
@@ -142,6 +170,17 @@ async fn import(head: &Head, file: &PathBuf, dry_run: bool, inventory_only: bool
     Ok(())
 }
 
+/// Why an answer is no success, if it is none.
+async fn refusal_of(what: &str, answer: Response<Incoming>) -> Result<Option<Failure>, Failure> {
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(None);
+    }
+    let body = answer.into_body().collect().await.map_err(|it| Failure::failed(it.to_string()))?.to_bytes();
+    let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+    Ok(Some(refusal(what, status, &problem, &body)))
+}
+
 /// Why an import was refused: every fault of the file with its line, or the service's own words.
 fn refusal(file: &str, status: StatusCode, problem: &Value, body: &[u8]) -> Failure {
     let faults = problem["errors"].as_array().into_iter().flatten();
@@ -172,10 +211,12 @@ async fn list(head: &Head) -> Result<(), Failure> {
                 text(first, "ips"),
                 text(&node["bmc"], "address"),
                 text(node, "state"),
+                text(&node["lock"], "by"),
             ]
         })
         .collect();
-    print(head.format, &list, &["NAME", "XNAME", "NID", "GROUPS", "MAC", "ADDRESS", "BMC", "STATE"], &rows);
+    let headings = ["NAME", "XNAME", "NID", "GROUPS", "MAC", "ADDRESS", "BMC", "STATE", "LOCKED BY"];
+    print(head.format, &list, &headings, &rows);
     Ok(())
 }
 
