@@ -74,7 +74,7 @@ pub(super) async fn make_tunnel(Body(body): Body) -> (StatusCode, &'static str) 
 
 /// The end of a node's cloud-init. Who is meant follows from the address; the id is the sender's own word.
 #[utoipa::path(post, path = "/phone-home/{id}", tag = "nodes", params(("id" = String, Path)),
-    request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = Option<String>, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "It is noted"),
         (status = 400, description = "No form")))]
 pub(super) async fn phone_home(

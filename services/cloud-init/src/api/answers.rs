@@ -13,7 +13,7 @@ use crate::model::{Generation, Merged, Node, Store, Subject, facts_of, subject_a
 use crate::wire::{to_yaml, to_yaml_in_order, user_data};
 
 /// The most bytes that are kept; the rest is made each time.
-const KEPT_MAX: usize = 20 << 20;
+const KEPT_MAX: usize = 12 << 20;
 /// What an answer takes beside its text, about.
 const OVERHEAD: usize = 512;
 

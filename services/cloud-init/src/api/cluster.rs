@@ -78,7 +78,7 @@ pub(super) async fn put_instance(
     let xname: Option<Xname> = name.parse().ok();
     let served = xname.as_ref().is_some_and(|it| service.kept.was_served(it));
     let made = || xname.as_ref().map(instance_id).unwrap_or_default();
-    if !(anew && !given.instance_id.is_empty()) {
+    if !anew || given.instance_id.is_empty() {
         if !old.instance_id.is_empty() {
             given.instance_id = old.instance_id;
         } else if served || given.instance_id.is_empty() {

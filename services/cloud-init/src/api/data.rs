@@ -63,7 +63,7 @@ pub(super) async fn user_by_address(State(side): State<Side>, caller: Caller) ->
 /// meta-data of the node that asks.
 #[utoipa::path(get, path = "/meta-data", tag = "nodes",
     responses((status = 200, description = "meta-data",
-        content((String = "application/x-yaml"), (String = "text/yaml"))),
+        content((serde_json::Value = "application/x-yaml"), (serde_json::Value = "text/yaml"))),
         (status = 404, description = "The address is that of a component that is not there",
             body = String, content_type = "text/plain"),
         (status = 422, description = "Nobody is known at the caller's address")))]
@@ -80,7 +80,7 @@ pub(super) async fn meta_by_address(State(side): State<Side>, caller: Caller) ->
 /// vendor-data of the node that asks: by the present API the list of its groups' files.
 #[utoipa::path(get, path = "/vendor-data", tag = "nodes",
     responses((status = 200, description = "vendor-data",
-        content((String = "text/plain"), (String = "text/yaml"))),
+        content((String = "text/plain"), (serde_json::Value = "text/yaml"))),
         (status = 422, description = "Nobody is known at the caller's address")))]
 pub(super) async fn vendor_by_address(
     State(side): State<Side>,
@@ -138,7 +138,7 @@ pub(super) async fn user_by_id(
 /// meta-data of a group or node of the legacy API.
 #[utoipa::path(get, path = "/{id}/meta-data", tag = "legacy",
     params(("id" = String, Path, description = "A group's label, an xname, a node's name or a MAC address")),
-    responses((status = 200, description = "meta-data", body = String, content_type = "text/yaml"),
+    responses((status = 200, description = "meta-data", body = serde_json::Value, content_type = "text/yaml"),
         (status = 404, description = "There is no entry", body = String, content_type = "text/plain")))]
 pub(super) async fn meta_by_id(
     State(side): State<Side>,
@@ -151,7 +151,8 @@ pub(super) async fn meta_by_id(
 /// vendor-data of a group or node of the legacy API.
 #[utoipa::path(get, path = "/{id}/vendor-data", tag = "legacy",
     params(("id" = String, Path, description = "A group's label, an xname, a node's name or a MAC address")),
-    responses((status = 200, description = "vendor-data", body = String, content_type = "text/yaml"),
+    responses(
+        (status = 200, description = "vendor-data", body = serde_json::Value, content_type = "text/yaml"),
         (status = 404, description = "There is no entry", body = String, content_type = "text/plain")))]
 pub(super) async fn vendor_by_id(
     State(side): State<Side>,
@@ -164,14 +165,14 @@ pub(super) async fn vendor_by_id(
 /// Nothing: the network is as the image and DHCP made it. cloud-init asks for this file before all others,
 /// and eleven times a second apart if it is refused.
 #[utoipa::path(get, path = "/network-config", tag = "nodes",
-    responses((status = 200, description = "Nothing", body = String, content_type = "text/yaml")))]
+    responses((status = 200, description = "Nothing", body = serde_json::Value, content_type = "text/yaml")))]
 pub(super) async fn no_network() -> Response {
     typed(YAML, "")
 }
 
 /// Nothing, for a group or node.
 #[utoipa::path(get, path = "/{id}/network-config", tag = "legacy", params(("id" = String, Path)),
-    responses((status = 200, description = "Nothing", body = String, content_type = "text/yaml")))]
+    responses((status = 200, description = "Nothing", body = serde_json::Value, content_type = "text/yaml")))]
 pub(super) async fn no_network_by_id() -> Response {
     no_network().await
 }

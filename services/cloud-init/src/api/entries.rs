@@ -28,7 +28,6 @@ fn shown(entry: &impl serde::Serialize) -> Value {
 #[expect(dead_code, reason = "it describes the body, which is read with the recorded service's own words")]
 pub(super) struct EntryBody {
     /// A group's label, an xname or a node's name.
-    #[schema(max_length = 256, pattern = "^[^/\\x00-\\x1f\\x7f-\\x9f]*$")]
     name: Option<String>,
     /// What it is given.
     #[serde(rename = "cloud-init")]

@@ -30,7 +30,8 @@ pub(super) async fn user_data() -> Response {
 /// meta-data of a node.
 #[utoipa::path(get, path = "/admin/impersonation/{id}/meta-data", tag = "admin",
     params(("id" = String, Path)),
-    responses((status = 200, description = "meta-data", body = String, content_type = "application/x-yaml"),
+    responses((status = 200, description = "meta-data", body = serde_json::Value,
+            content_type = "application/x-yaml"),
         (status = 404, description = "There is no such node", body = String, content_type = "text/plain")))]
 pub(super) async fn meta_data(State(side): State<Side>, Path(id): Path<String>) -> Result<Response, Error> {
     let node = find(&side, &id).ok_or(Error::NoNode(id))?;

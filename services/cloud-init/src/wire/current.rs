@@ -40,7 +40,7 @@ pub(crate) fn parse_group(body: &[u8], called: Option<&str>) -> Result<Group, Bo
         return Err(BodyError::Zero("the group"));
     }
     let members = match value {
-        Value::Null => Map::new(),
+        Value::Null if called.is_none() => Map::new(),
         Value::Object(members) => members,
         other => {
             let what = "value of type cistore.GroupData";
@@ -105,19 +105,27 @@ pub(crate) fn parse_instance(body: &[u8]) -> Option<InstanceInfo> {
     parse(body, &INSTANCE_MEMBERS)
 }
 
-fn parse<T: DeserializeOwned + Default>(body: &[u8], names: &[&'static str]) -> Option<T> {
+fn parse<T: DeserializeOwned>(body: &[u8], names: &[&'static str]) -> Option<T> {
     let value: Value = serde_json::from_slice(body).ok()?;
     if has_zero(&value) {
         return None;
     }
     match value {
-        Value::Null => Some(T::default()),
         Value::Object(members) => {
             let given = known(members, names).filter(|it| !it.1.is_null());
-            let members: Map<String, Value> = given.map(|(name, it)| (name.to_owned(), it)).collect();
+            let members: Map<String, Value> = given.map(|(name, it)| (name.to_owned(), whole(it))).collect();
             serde_json::from_value(Value::Object(members)).ok()
         }
         _ => None,
+    }
+}
+
+/// A whole number that is written as a fraction, 3.0.
+fn whole(value: Value) -> Value {
+    let number = value.as_f64().filter(|it| it.fract() == 0.0 && it.abs() < 1e9 && !value.is_i64());
+    match number.and_then(|it| format!("{it:.0}").parse::<i64>().ok()) {
+        Some(number) => number.into(),
+        None => value,
     }
 }
 
@@ -199,7 +207,10 @@ mod tests {
     fn defaults_and_instances_are_taken_or_not() {
         let defaults = parse_defaults(br#"{"Nid-Length":3,"region":null,"boot-subnet":"x"}"#).unwrap();
         assert_eq!(json!(defaults), json!({"nid-length": 3}));
-        for body in ["{", "[]", r#"{"nid-length":"3"}"#, r#"{"nid-length":-1}"#, r#"{"nid-length":1e9}"#] {
+        assert_eq!(parse_defaults(br#"{"nid-length":3.0}"#), Some(defaults));
+        for body in
+            ["{", "[]", "null", r#"{"nid-length":"3"}"#, r#"{"nid-length":-1}"#, r#"{"nid-length":1e9}"#]
+        {
             assert!(parse_defaults(body.as_bytes()).is_none(), "{body}");
         }
         let info = parse_instance(br#"{"id":"x","instance-id":"","local-hostname":"a"}"#).unwrap();
