@@ -1,6 +1,6 @@
-//! `ochami`, the command line of OpenCHAMI: its commands as of today and those of the bootcamp's time, with the
-//! requests, outputs and exit statuses that people and scripts know. It speaks to the services through the gateway
-//! like anyone, so it needs a token where they ask for one.
+//! `ochami`, the command line of OpenCHAMI: its commands as of today and those of the bootcamp's time, with
+//! the requests, outputs and exit statuses that people and scripts know. It speaks to the services through
+//! the gateway like anyone, so it needs a token where they ask for one.
 
 mod bss;
 mod cloud_init;
@@ -35,7 +35,8 @@ use self::http::{Client, Reply, Token};
 use self::output::{Format, Output};
 use self::tls::Trust;
 
-/// Speaks to the services of a cluster: inventory (SMD), boot scripts (BSS), cloud-init, power (PCS), consoles.
+/// Speaks to the services of a cluster: inventory (SMD), boot scripts (BSS), cloud-init, power (PCS),
+/// consoles.
 #[derive(Debug, Parser)]
 #[command(
     name = "ochami",
@@ -49,7 +50,7 @@ use self::tls::Trust;
   ochami cloud-init group set -f yaml -d @compute.yaml
 
 The configuration is /etc/ochami/config.yaml below ~/.config/ochami/config.yaml; a cluster's token is in
-<CLUSTER>_ACCESS_TOKEN. The older syntax (-f FILE --payload-format yaml, --force, --base-uri) is understood too.
+<CLUSTER>_ACCESS_TOKEN. The older syntax is understood too: -f FILE --payload-format yaml, --force, --base-uri.
 Exit status: 0 all well, 1 anything else."
 )]
 struct Arguments {

@@ -1,5 +1,5 @@
-//! `ochami` as people call it: the commands of today and those of the bootcamp, each list against a fresh head, over
-//! TLS and with a token.
+//! `ochami` as people call it: the commands of today and those of the bootcamp, each list against a fresh
+//! head, over TLS and with a token.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

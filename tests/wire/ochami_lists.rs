@@ -1,5 +1,5 @@
-//! The command lists: a line, its exit status, and what its output has. `BOOTCAMP` is as the bootcamp's text and the
-//! command line of its time have them, `PRESENT` as that of today.
+//! The command lists: a line, its exit status, and what its output has. `BOOTCAMP` is as the bootcamp's text
+//! and the command line of its time have them, `PRESENT` as that of today.
 
 /// The files that the lists name.
 pub(crate) const FILES: [(&str, &str); 9] = [

@@ -340,7 +340,8 @@ async fn set_image(session: &Session, targets: &Targets, image: &str) -> Done {
     tally.end("boot images")
 }
 
-/// The parameters with `root=image` where the first `root=` was, else at their end; quotes hold words together.
+/// The parameters with `root=image` where the first `root=` was, else at their end; quotes hold words
+/// together.
 fn with_root(params: &str, image: &str) -> String {
     let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
     for letter in params.chars() {

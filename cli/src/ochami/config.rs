@@ -1,5 +1,5 @@
-//! The configuration: /etc/ochami/config.yaml below ~/.config/ochami/config.yaml, or one named file. A cluster's
-//! address is its `uri`, or its `base-uri` as the bootcamp's time wrote it.
+//! The configuration: /etc/ochami/config.yaml below ~/.config/ochami/config.yaml, or one named file. A
+//! cluster's address is its `uri`, or its `base-uri` as the bootcamp's time wrote it.
 
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
@@ -117,8 +117,8 @@ impl Cluster<'_> {
     }
 }
 
-/// Where a service is: `own`, the command line's word, before the configuration's, before its usual place, each
-/// absolute or below the cluster's address, of which the command line may have another.
+/// Where a service is: `own`, the command line's word, before the configuration's, before its usual place,
+/// each absolute or below the cluster's address, of which the command line may have another.
 pub(super) fn service_uri(
     service: Service,
     cluster: Option<Cluster<'_>>,

@@ -1,5 +1,5 @@
-//! `ochami discover static`: puts the nodes of a file into the inventory, as if their management controllers had been
-//! asked. Also `ochami discover -f FILE`, which is how the bootcamp's time wrote it.
+//! `ochami discover static`: puts the nodes of a file into the inventory, as if their management controllers
+//! had been asked. Also `ochami discover -f FILE`, which is how the bootcamp's time wrote it.
 
 mod file;
 

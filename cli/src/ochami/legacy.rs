@@ -1,5 +1,5 @@
-//! `ochami cloud-init config` and `data`, of the bootcamp's time: entries named by group, xname or MAC address, in an
-//! open store and in one that wants a token to be read.
+//! `ochami cloud-init config` and `data`, of the bootcamp's time: entries named by group, xname or MAC
+//! address, in an open store and in one that wants a token to be read.
 
 use clap::Subcommand;
 use http::Method;

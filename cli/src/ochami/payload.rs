@@ -1,5 +1,5 @@
-//! What is sent: `-d DATA`, `-d @FILE` and `-f FORMAT` as today, `-f FILE` and `--payload-format FORMAT` as the
-//! bootcamp has it. `-` is standard input.
+//! What is sent: `-d DATA`, `-d @FILE` and `-f FORMAT` as today, `-f FILE` and `--payload-format FORMAT` as
+//! the bootcamp has it. `-` is standard input.
 
 use std::io::Read;
 

@@ -1,5 +1,5 @@
-//! `ochami boot` and `ochami metadata`: resources of the services that other clusters have in place of BSS and
-//! cloud-init. The head has no such services; the commands are for clusters that do.
+//! `ochami boot` and `ochami metadata`: resources of the services that other clusters have in place of BSS
+//! and cloud-init. The head has no such services; the commands are for clusters that do.
 
 use clap::Subcommand;
 use http::Method;

@@ -1,4 +1,5 @@
-//! `ochami config`: shows and changes the configuration. The bootcamp's shape of a cluster is kept where it is used.
+//! `ochami config`: shows and changes the configuration. The bootcamp's shape of a cluster is kept where it
+//! is used.
 
 use std::path::PathBuf;
 
@@ -21,8 +22,8 @@ const KEYS: [&str; 7] = [
     "default-output-format",
 ];
 const CLUSTER_KEYS: [&str; 4] = ["name", "cluster.uri", "cluster.base-uri", "cluster.enable-auth"];
-const SERVICE_KEYS: [&str; 8] =
-    ["smd", "bss", "cloud-init", "cloud-init-secure", "pcs", "rcs", "boot-service", "metadata-service"];
+const SERVICE_KEYS: [&str; 7] =
+    ["smd", "bss", "cloud-init", "pcs", "rcs", "boot-service", "metadata-service"];
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -200,13 +201,8 @@ fn show(settings: &Value, key: Option<&str>, format: Format) -> Done {
     if !settings.to_string().contains("\"base-uri\"") {
         settings = complete(settings, key.is_none());
     }
-    let value = match key {
-        None => &settings,
-        Some(key) => match find(&settings, key) {
-            Some(value) => value,
-            None => return Ok(()),
-        },
-    };
+    let value = key.map_or(Some(&settings), |key| find(&settings, key));
+    let Some(value) = value else { return Ok(()) };
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Object(_) | Value::Array(_) => output::text(value, format),
@@ -263,10 +259,8 @@ fn typed(keys: &[&str], key: &str, value: &str) -> Result<Value, Stop> {
     let of_service = matches!(service, (Some("cluster"), Some(name), Some("uri" | "api-version"), None)
         if SERVICE_KEYS.contains(&name));
     let known = keys.contains(&key) || (of_service && keys.contains(&"name"));
-    if !known {
-        return Err(Stop::usage(format!("no setting is called {key:?}")));
-    }
     match (key, value) {
+        _ if !known => Err(Stop::usage(format!("no setting is called {key:?}"))),
         ("cluster.enable-auth", "true") => Ok(json!(true)),
         ("cluster.enable-auth", "false") => Ok(json!(false)),
         ("cluster.enable-auth", _) => Err(Stop::usage("write true or false")),

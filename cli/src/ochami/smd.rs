@@ -76,7 +76,8 @@ pub(super) enum Component {
         nid: Option<i64>,
         #[arg(long, default_value = "Ready")]
         state: String,
-        #[arg(long, default_value = "true", default_missing_value = "true", num_args = 0..=1, require_equals = true)]
+        #[arg(long, default_value = "true", default_missing_value = "true")]
+        #[arg(num_args = 0..=1, require_equals = true)]
         enabled: String,
         #[arg(long, default_value = "Compute")]
         role: String,

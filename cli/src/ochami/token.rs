@@ -1,5 +1,5 @@
-//! The token: from the command line or the cluster's variable, looked at before it is used. Its signature is the
-//! services' business.
+//! The token: from the command line or the cluster's variable, looked at before it is used. Its signature is
+//! the services' business.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,5 +1,5 @@
-//! YAML as the ecosystem's tools print it: four columns an indent, lists indented below their key, and every word
-//! in quotes that some reader would take for something other than text.
+//! YAML as the ecosystem's tools print it: four columns an indent, lists indented below their key, and every
+//! word in quotes that some reader would take for something other than text.
 
 use serde_json::{Map, Value};
 

@@ -40,7 +40,8 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Get {
     /// The interface with this ID
-    #[arg(long, short, conflicts_with_all = ["mac", "ip", "net", "comp_id", "type", "older_than", "newer_than"])]
+    #[arg(long, short, conflicts_with_all = ["mac", "ip", "net", "comp_id", "type"])]
+    #[arg(conflicts_with_all = ["older_than", "newer_than"])]
     id: Option<String>,
     /// Its addresses alone
     #[arg(long, requires = "id")]
