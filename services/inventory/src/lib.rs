@@ -89,7 +89,7 @@ pub fn build(
         vault: Arc::new(vault),
         host_pattern: context.document.cluster.host_pattern.as_str().into(),
     };
-    let router = api::router(app.clone());
+    let router = api::router(app.clone()).context("write the API document")?;
     let (hosts, stop) = (HostsFile::of(context), context.stop.clone());
     let upkeep = async move {
         tokio::join!(

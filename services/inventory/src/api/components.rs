@@ -70,7 +70,11 @@ pub(super) async fn query(State(app): State<App>, Raw(body): Raw) -> Result<Resp
     if ids.is_empty() {
         return Err(Error::bad("Missing IDs"));
     }
-    let parse = |it: &String| it.parse::<Xname>().map_err(|_| bad_param("Argument was not a valid xname ID"));
+    // `all` is the whole system, as SMD has it.
+    let parse = |it: &String| {
+        let id = if it.eq_ignore_ascii_case("all") { "s0" } else { it };
+        id.parse::<Xname>().map_err(|_| bad_param("Argument was not a valid xname ID"))
+    };
     let ids = ids.iter().map(parse).collect::<Result<HashSet<_>, _>>()?;
     let filter = Filter::parse(&params).map_err(bad_param)?;
     Ok(answer(&app, &filter, params.fields(), Some(&ids)))

@@ -7,6 +7,7 @@ mod endpoints;
 mod groups;
 mod interfaces;
 mod nodes;
+mod openapi;
 mod partitions;
 mod service;
 
@@ -43,7 +44,14 @@ pub(crate) struct App {
 }
 
 /// Every route of the service.
-pub(crate) fn router(app: App) -> Router {
+pub(crate) fn router(app: App) -> serde_json::Result<Router> {
+    let routes = routes(app)?.fallback(async || (StatusCode::NOT_FOUND, "404 page not found\n"));
+    // Trailing slashes go before a route is looked for, hence around the router and not inside.
+    Ok(Router::new().fallback_service(map_request(strip_slash).layer(routes)))
+}
+
+fn routes(app: App) -> serde_json::Result<Router> {
+    let document = openapi::document()?;
     let routes = Router::new()
         .merge(service::routes())
         .merge(component_routes())
@@ -51,11 +59,9 @@ pub(crate) fn router(app: App) -> Router {
         .merge(group_routes())
         .merge(partition_routes())
         .merge(own_routes())
-        .fallback(async || (StatusCode::NOT_FOUND, "404 page not found\n"));
+        .merge(web::openapi::routes(&document, &[]));
     let feed = web::feed::routes(Service::Inventory, app.store.database.clone(), &app.store.catalog);
-    let routes = routes.with_state(app).merge(feed);
-    // Trailing slashes go before a route is looked for, hence around the router and not inside.
-    Router::new().fallback_service(map_request(strip_slash).layer(routes))
+    Ok(routes.with_state(app).merge(feed))
 }
 
 fn component_routes() -> Router<App> {
@@ -309,3 +315,6 @@ fn created_one(uri: &str) -> Response {
 fn located(uri: &str) -> [(header::HeaderName, String); 1] {
     [(header::LOCATION, uri.to_owned())]
 }
+
+#[cfg(test)]
+mod tests;

@@ -261,7 +261,7 @@ impl Planner<'_> {
     fn bmc(&mut self, bmc: &FileBmc, nodes: &[&FileNode]) {
         let inventory = &self.catalog.inventory;
         if inventory.component(&bmc.xname).is_none() {
-            self.plan.components.push(bare(bmc.xname.clone()));
+            self.plan.components.push(Component { flag: None, ..bare(bmc.xname.clone()) });
         }
         let old = self.catalog.endpoint(&bmc.xname);
         let mut new = old.cloned().unwrap_or_else(|| bare_endpoint(bmc.xname.clone()));

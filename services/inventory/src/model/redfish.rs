@@ -225,7 +225,8 @@ impl EndpointBody {
             return derived;
         }
         for manager in self.managers.iter().flatten() {
-            derived.components.push(bare(endpoint.id.clone()));
+            // Nothing was heard of its state: no State, no Flag (`smd-redfish-2.20-042`).
+            derived.components.push(Component { flag: None, ..bare(endpoint.id.clone()) });
             derived.add(manager, &endpoint.id, endpoint, now);
         }
         let (mut known, mut count) = (BTreeSet::new(), 0);

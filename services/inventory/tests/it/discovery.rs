@@ -65,6 +65,49 @@ async fn both_generations_of_discover_static_end_in_one_state(db: PgPool) {
     lab.call("POST", INTERFACES, NODE_NIC).await.expect(409);
 }
 
+/// The listing that the bootcamp shows after `ochami discover static`, BMCs being NodeBMC and nodes numbered as posted.
+#[sqlx::test(migrator = "inventory::MIGRATIONS")]
+async fn state_and_flag_of_a_node_survive_its_endpoint(db: PgPool) {
+    let lab = Lab::new(&db);
+    let nodes: Vec<Value> = (1..=9)
+        .map(|it| json!({"ID": format!("x1000c1s7b{it}n0"), "Type": "Node", "State": "On", "Enabled": true, "NID": it}))
+        .collect();
+    lab.call("POST", "/hsm/v2/State/Components", json!({"Components": nodes}).to_string()).await.expect(204);
+    for it in 1..=9 {
+        let text = endpoint(&format!("nid00{it}")).to_string();
+        let text =
+            text.replace("x1000c1s7b1", &format!("x1000c1s7b{it}")).replace(":03:48", &format!(":03:4{it}"));
+        let text = text.replace("a1:fc", &format!("a1:f{it}"));
+        lab.call("POST", ENDPOINTS, text).await.expect(201);
+    }
+    let shown: Vec<Value> = (1..=9)
+        .flat_map(|it| {
+            let bmc = format!("x1000c1s7b{it}");
+            let node = json!({"Enabled": true, "Flag": "OK", "ID": format!("{bmc}n0"), "NID": it,
+                "Role": "Compute", "State": "On", "Type": "Node"});
+            [json!({"Enabled": true, "ID": bmc, "Type": "NodeBMC"}), node]
+        })
+        .collect();
+    assert_eq!(lab.get("/hsm/v2/State/Components").await, json!({"Components": shown}));
+}
+
+/// Not in an answer, not in the feed, not after a restart: a BMC's password is for power and console alone.
+#[sqlx::test(migrator = "inventory::MIGRATIONS")]
+async fn a_password_never_comes_back(db: PgPool) {
+    let lab = Lab::new(&db);
+    let mut body = endpoint("nid001");
+    (body["User"], body["Password"]) = (json!("admin"), json!("canary"));
+    lab.call("POST", ENDPOINTS, body.to_string()).await.expect(201);
+    let path = format!("{ENDPOINTS}/x1000c1s7b1");
+    let patched = lab.call("PATCH", &path, r#"{"Password":"canary2"}"#).await.expect(200);
+    assert!(!patched.text.contains("canary") && !patched.text.contains("Password"), "{patched:?}");
+    lab.call("PUT", &path, body.to_string()).await.expect(200);
+    for path in ["/snapshot", ENDPOINTS, &path, "/pilothouse/v1/bmcs", "/pilothouse/v1/bmc-credentials"] {
+        let answer = lab.call("GET", path, "").await.expect(200);
+        assert!(!answer.text.contains("canary"), "{path}: {answer:?}");
+    }
+}
+
 /// An import leaves nothing to do for `discover static`, and the other way round.
 #[sqlx::test(migrator = "inventory::MIGRATIONS")]
 async fn an_import_after_discover_static_changes_nothing(db: PgPool) {
