@@ -49,9 +49,12 @@ pub enum TokenError {
 /// What a good token says.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Claims {
+    // One that is left out is refused by the validation, in the recorded words, not by the parser.
     /// Who issued it.
+    #[serde(default)]
     pub iss: String,
     /// Whom it is about.
+    #[serde(default)]
     pub sub: String,
     /// Rights, separated by blanks (RFC 8693 section 4.2).
     #[serde(default)]
