@@ -43,7 +43,9 @@ impl Database {
             .port(context.document.database.port)
             .username(context.service.key())
             .database(context.service.key())
-            .application_name(&format!("pilothouse-{}", context.service));
+            .application_name(&format!("pilothouse-{}", context.service))
+            // Right after a large import the planner guesses high, and would compile what runs for a millisecond.
+            .options([("jit", "off")]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .min_connections(0)
