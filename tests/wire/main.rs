@@ -8,3 +8,4 @@ mod ochami_lists;
 mod outage;
 mod power;
 mod rights;
+mod schema;
