@@ -237,7 +237,7 @@ async fn converse(
 async fn answer(door: Arc<Door>, peer: Peer, request: Request<Incoming>) -> Result<Response, Infallible> {
     REQUESTS.inc();
     let (mut head, body) = request.into_parts();
-    let (body, fault) = Taken::new(body, &head.headers, door.bounds.piece);
+    let (body, fault) = Taken::bound(body, &head.headers, door.bounds.piece);
     if let Some(problem) = fault.as_ref().and_then(|it| it.problem()) {
         // Dropped, the body is read to its end, so that the client gets to read this.
         return Ok(problem.into_response());

@@ -58,7 +58,7 @@ pub(super) struct Taken {
 
 impl Taken {
     /// A request without a body costs nothing.
-    pub(super) fn new(body: Incoming, headers: &HeaderMap, piece: Duration) -> (Body, Option<Arc<Fault>>) {
+    pub(super) fn bound(body: Incoming, headers: &HeaderMap, piece: Duration) -> (Body, Option<Arc<Fault>>) {
         if body.is_end_stream() {
             return (Body::empty(), None);
         }
