@@ -123,7 +123,11 @@ async fn inside(arguments: &Arguments, place: PathBuf) -> anyhow::Result<()> {
         let known = nodes.iter().filter(|it| it.nid != UNKNOWN).count();
         let mut demo = Demo::start(&place, kind, &nodes, known).await?;
         for nid in nids {
-            if nid == UNKNOWN { demo.boot_unknown(nid).await? } else { demo.boot(nid).await? }
+            if nid == UNKNOWN {
+                demo.boot_unknown(nid).await?
+            } else {
+                demo.boot(nid).await?
+            }
             demo.await_log(nid).await?;
         }
         anyhow::Ok(demo)
