@@ -177,8 +177,8 @@ mod tests {
     #[test]
     fn a_client_gets_no_right_beyond_its_role() {
         let viewer = Role::Viewer.scopes();
-        assert_eq!(narrow(&viewer, None), Some(viewer.clone()));
-        assert_eq!(narrow(&viewer, Some("openid")), Some(viewer.clone()));
+        assert_eq!(narrow(&viewer, None), Some(viewer));
+        assert_eq!(narrow(&viewer, Some("openid")), Some(viewer));
         assert_eq!(narrow(&viewer, Some("boot:read")), Some([Scope::Read(Service::Boot)].into()));
         assert_eq!(narrow(&viewer, Some("boot:read boot:write")), None);
         assert_eq!(narrow(&viewer, Some("root")), None);

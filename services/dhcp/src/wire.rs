@@ -258,7 +258,7 @@ pub(crate) fn write(request: &Request, reply: &Reply) -> Option<Vec<u8>> {
         reply.yiaddr,
         reply.siaddr,
         request.giaddr,
-        &request.mac.octets(),
+        request.mac.octets(),
     );
     // A relay has to broadcast a NAK: its client may have no usable address (RFC 2131 section 4.3.2).
     let broadcast = request.broadcast || (reply.kind == MessageType::Nak && request.is_relayed());
