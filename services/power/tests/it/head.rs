@@ -70,7 +70,8 @@ impl Head {
             std::fs::create_dir_all(at(name)).unwrap();
         }
         let header = json!({"epoch": uuid::Uuid::new_v4(), "seq": 1, "schema": 1});
-        let lines = std::iter::once(header).chain(rows).map(|it| format!("{it}\n"));
+        let mark = json!({"seq": 1});
+        let lines = std::iter::once(header).chain(rows).chain([mark]).map(|it| format!("{it}\n"));
         std::fs::write(at("state/inventory.ndjson"), lines.collect::<String>()).unwrap();
         let accounts = Arc::new(Accounts::default());
         let (feed, _) = broadcast::channel(16);
