@@ -155,7 +155,7 @@ fn refuse_writes(desk: &Desk, token: &str) -> anyhow::Result<()> {
         ("PUT", "/cloud-init/other", &entry),
         ("POST", "/cloud-init/admin/groups", &current),
         ("PUT", "/cloud-init/admin/groups/present", &current),
-        ("PUT", "/cloud-init/admin/cluster-defaults", &defaults),
+        ("POST", "/cloud-init/admin/cluster-defaults", &defaults),
         ("POST", "/hsm/v2/groups", &group),
         ("POST", "/hsm/v2/groups/compute/members", &member),
         ("POST", "/hsm/v2/State/Components", &component),
