@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::routing::get;
 use domain::Service;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
@@ -64,7 +64,13 @@ pub(crate) async fn answer(
     let access = start_access(&link, &request, &id);
     let answered = match find_way(&front, &link, &request) {
         Ok(way) => forward(&front, &link, request, way, &id).await,
-        Err(error) => Err(error),
+        Err(error) => {
+            // Who asks first sends nothing before a word of ours.
+            if matches!(error, Error::TooLong(_)) && !request.headers().contains_key(EXPECT) {
+                tokio::spawn(web::discard(request.into_body()));
+            }
+            Err(error)
+        }
     };
     let response = match answered {
         Ok(Answer::Passed(response, lease)) => {
@@ -186,8 +192,10 @@ async fn forward(
     }
     head.uri = way.uri;
     head.version = Version::HTTP_11;
+    let asks_first = head.headers.contains_key(EXPECT);
     model::forward_request(&mut head.headers, &link.hop, id.clone(), websocket, |it| front.config.trusts(it));
-    let (body, progress) = Upload::new(body, front.config.body_limit.0, front.config.idle_timeout.0);
+    let limits = (front.config.body_limit.0, front.config.idle_timeout.0);
+    let (body, progress) = Upload::new(body, limits, asks_first);
     let upstream = front.upstream(way.service);
     let sent = upstream.send(Request::from_parts(head, body), progress.clone()).await;
     let (mut response, lease) = sent.map_err(|source| match progress.map(|it| it.end()) {

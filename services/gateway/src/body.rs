@@ -26,7 +26,10 @@ pub(crate) enum Upload {
 
 #[derive(Debug)]
 pub(crate) struct Stream {
-    incoming: Incoming,
+    /// None when it is given away.
+    incoming: Option<Incoming>,
+    /// Whether the client waits for a word before it sends.
+    asks_first: bool,
     left: u64,
     idle_max: Duration,
     timer: Option<Pin<Box<Sleep>>>,
@@ -67,13 +70,30 @@ impl Progress {
 
 impl Upload {
     /// The body, and its progress if there is one.
-    pub(crate) fn new(incoming: Incoming, limit: u64, idle_max: Duration) -> (Self, Option<Progress>) {
+    pub(crate) fn new(
+        incoming: Incoming,
+        (limit, idle_max): (u64, Duration),
+        asks_first: bool,
+    ) -> (Self, Option<Progress>) {
         if incoming.is_end_stream() {
             return (Self::Empty, None);
         }
         let progress = Progress(Arc::new(AtomicU8::new(End::Open as u8)));
-        let stream = Stream { incoming, left: limit, idle_max, timer: None, progress: progress.clone() };
+        let (incoming, timer) = (Some(incoming), None);
+        let stream =
+            Stream { incoming, asks_first, left: limit, idle_max, timer, progress: progress.clone() };
         (Self::Stream(Box::new(stream)), Some(progress))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let unread = self.incoming.take().filter(|it| !it.is_end_stream() && !self.asks_first);
+        if let Some(incoming) = unread
+            && self.progress.end() == End::TooLong
+        {
+            tokio::spawn(web::discard(incoming));
+        }
     }
 }
 
@@ -84,7 +104,8 @@ impl Stream {
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.timer = None;
                 let length = frame.data_ref().map_or(0, |it| it.len() as u64);
@@ -92,7 +113,7 @@ impl Stream {
                     Some(left) => self.left = left,
                     None => return self.fail(End::TooLong, "the request's body is too long"),
                 }
-                if self.incoming.is_end_stream() {
+                if self.incoming.as_ref().is_none_or(hyper::body::Body::is_end_stream) {
                     self.progress.set(End::Complete);
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -128,14 +149,16 @@ impl hyper::body::Body for Upload {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Stream(stream) => stream.incoming.is_end_stream(),
+            Self::Stream(stream) => stream.incoming.as_ref().is_none_or(hyper::body::Body::is_end_stream),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Stream(stream) => stream.incoming.size_hint(),
+            Self::Stream(stream) => {
+                stream.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), hyper::body::Body::size_hint)
+            }
         }
     }
 }

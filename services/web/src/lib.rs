@@ -21,5 +21,5 @@ pub use extract::{Json, Path, Query};
 pub use metrics::{counter, gauge};
 pub use problem::Problem;
 pub use seal::{SealError, SealKey};
-pub use server::{BODY_MAX, Bounds, serve, serve_all, serve_bounded};
+pub use server::{BODY_MAX, Bounds, discard, serve, serve_all, serve_bounded};
 pub use token::{Claims, TokenError, Verifier};

@@ -33,6 +33,8 @@ use crate::{Guard, Peer, Problem, Verifier, metrics, scoped};
 use body::Taken;
 use stream::Unread;
 
+pub use body::discard;
+
 /// The longest body that is taken: 10,000 components are about 2 MB.
 pub const BODY_MAX: usize = 16 << 20;
 /// Connections open at once on all sockets of a service; more wait in the kernel's queue.
