@@ -17,7 +17,7 @@ use domain::{Document, Service};
   pilothouse boot --config demo.toml --run /tmp/run --state /tmp/state --listen http=unix:/tmp/run/boot.sock"
 )]
 struct Arguments {
-    /// inventory, boot, cloud-init, images, dhcp, auth, ca, gateway, power or console
+    /// inventory, boot, cloud-init, images, dhcp, auth, ca, gateway, power, console or join
     service: Service,
     /// The configuration document
     #[arg(long, default_value = "/etc/pilothouse/pilothouse.toml")]
@@ -59,6 +59,7 @@ fn main() -> anyhow::Result<()> {
         Service::Gateway => daemon::run(options, gateway::serve),
         Service::Power => daemon::run(options, power::serve),
         Service::Console => daemon::run(options, console::serve),
+        Service::Join => daemon::run(options, join::serve),
     }
 }
 
@@ -74,5 +75,6 @@ fn check_document(service: Service, document: &Document) -> anyhow::Result<()> {
         Service::Gateway => gateway::check(document),
         Service::Power => power::check(document),
         Service::Console => console::check(document),
+        Service::Join => join::check(document),
     }
 }

@@ -70,6 +70,9 @@ pub struct Document {
     /// What console is told.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub console: Table,
+    /// What join is told.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub join: Table,
 }
 
 /// The cluster's names.
@@ -197,6 +200,7 @@ impl Document {
             Service::Gateway => &self.gateway,
             Service::Power => &self.power,
             Service::Console => &self.console,
+            Service::Join => &self.join,
         }
     }
 }

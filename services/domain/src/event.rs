@@ -77,6 +77,16 @@ events! {
     NODE_UNLOCKED = "node-unlocked", Info, "a1c0de0150f14d6ba7a1000000000015";
     /// Another board stands in a node's place.
     BOARD_REPLACED = "board-replaced", Info, "a1c0de0150f14d6ba7a1000000000016";
+    /// Two machines claimed the token of one node.
+    JOIN_CONTESTED = "join-contested", Error, "a1c0de0150f14d6ba7a1000000000201";
+    /// A token could not be written on its node.
+    JOIN_PUSH_FAILED = "join-push-failed", Warning, "a1c0de0150f14d6ba7a1000000000202";
+    /// A machine was refused a nonce or a token.
+    JOIN_REFUSED = "join-refused", Warning, "a1c0de0150f14d6ba7a1000000000203";
+    /// A TPM was enrolled on first use.
+    JOIN_ENROLLED = "join-enrolled", Warning, "a1c0de0150f14d6ba7a1000000000204";
+    /// A log-in with a password failed.
+    LOGIN_FAILED = "login-failed", Warning, "a1c0de0150f14d6ba7a1000000000301";
     /// The power command of a boot.
     BOOT_POWER_ON = "boot-power-on", Info, "a1c0de0150f14d6ba7a1000000000101";
     /// DISCOVER seen.

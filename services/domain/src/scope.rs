@@ -42,28 +42,30 @@ pub enum Role {
 
 impl Scope {
     /// Every right there is, in order.
-    pub const ALL: [Self; 24] = {
-        let mut all = [Self::Node; 24];
+    pub const ALL: [Self; 2 * Service::ALL.len() + 4] = {
+        let mut all = [Self::Node; 2 * Service::ALL.len() + 4];
         let mut at = 0;
         while at < Service::ALL.len() {
             all[at] = Self::Read(Service::ALL[at]);
             all[Service::ALL.len() + at] = Self::Write(Service::ALL[at]);
             at += 1;
         }
-        all[20] = Self::PowerControl;
-        all[21] = Self::ConsoleAttach;
-        all[22] = Self::MetricsRead;
+        let more = 2 * Service::ALL.len();
+        all[more] = Self::PowerControl;
+        all[more + 1] = Self::ConsoleAttach;
+        all[more + 2] = Self::MetricsRead;
         all
     };
 
     const fn bit(self) -> u64 {
+        let services = Service::ALL.len() as u64;
         1 << match self {
             Self::Read(service) => service as u64,
-            Self::Write(service) => Service::ALL.len() as u64 + service as u64,
-            Self::PowerControl => 20,
-            Self::ConsoleAttach => 21,
-            Self::MetricsRead => 22,
-            Self::Node => 23,
+            Self::Write(service) => services + service as u64,
+            Self::PowerControl => 2 * services,
+            Self::ConsoleAttach => 2 * services + 1,
+            Self::MetricsRead => 2 * services + 2,
+            Self::Node => 2 * services + 3,
         }
     }
 }
@@ -102,7 +104,7 @@ impl Scopes {
 
     /// Each, in order.
     pub fn iter(&self) -> impl Iterator<Item = &'static Scope> + use<> {
-        static ALL: [Scope; 24] = Scope::ALL;
+        static ALL: [Scope; 2 * Service::ALL.len() + 4] = Scope::ALL;
         let set = *self;
         ALL.iter().filter(move |it| set.contains(it))
     }
@@ -167,14 +169,16 @@ impl FromStr for Role {
 /// What a service may ask of another over its socket: the table caller → service → rights.
 #[must_use]
 pub fn service_scopes(caller: Service, callee: Service) -> Scopes {
-    use Service::{Auth, Boot, Ca, CloudInit, Console, Dhcp, Gateway, Images, Inventory, Power};
+    use Service::{Auth, Boot, Ca, CloudInit, Console, Dhcp, Gateway, Images, Inventory, Join, Power};
     let rights: &[Scope] = match (caller, callee) {
         (_, Auth) => &[Scope::Read(Auth)],
-        (Boot | CloudInit | Images | Dhcp | Power | Console, Inventory) => &[Scope::Read(Inventory)],
+        (Boot | CloudInit | Images | Dhcp | Power | Console | Join, Inventory) => &[Scope::Read(Inventory)],
         (Boot, Images) => &[Scope::Read(Images), Scope::Write(Images)],
         (Images, Boot) => &[Scope::Read(Boot)],
         (Console, Power) => &[Scope::Read(Power), Scope::PowerControl],
-        (CloudInit, Dhcp) => &[Scope::Read(Dhcp)],
+        (CloudInit | Join, Dhcp) => &[Scope::Read(Dhcp)],
+        (Boot | CloudInit, Join) => &[Scope::Write(Join)],
+        (Power, Join) => &[Scope::PowerControl],
         (Gateway, Ca) => &[Scope::Write(Ca)],
         _ => &[],
     };

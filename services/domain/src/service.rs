@@ -26,6 +26,8 @@ pub enum Service {
     Power,
     /// Consoles.
     Console,
+    /// Node identity.
+    Join,
 }
 
 /// The first uid: below it Debian keeps what it gives out at installation.
@@ -33,7 +35,7 @@ const UID_BASE: u32 = 800;
 
 impl Service {
     /// Every service, in the order of their uids.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Inventory,
         Self::Boot,
         Self::CloudInit,
@@ -44,6 +46,7 @@ impl Service {
         Self::Gateway,
         Self::Power,
         Self::Console,
+        Self::Join,
     ];
 
     /// The word of its crate, socket and unit, `cloud-init`.
@@ -60,6 +63,7 @@ impl Service {
             Self::Gateway => "gateway",
             Self::Power => "power",
             Self::Console => "console",
+            Self::Join => "join",
         }
     }
 
@@ -91,7 +95,8 @@ impl Service {
     /// Whether it keeps data in PostgreSQL.
     #[must_use]
     pub fn has_database(self) -> bool {
-        matches!(self, Self::Inventory | Self::Boot | Self::CloudInit | Self::Images | Self::Auth | Self::Ca)
+        use Service::{Auth, Boot, Ca, CloudInit, Images, Inventory, Join};
+        matches!(self, Inventory | Boot | CloudInit | Images | Auth | Ca | Join)
     }
 }
 
