@@ -38,7 +38,7 @@ pub(crate) struct Line {
     console: Arc<Console>,
     bmcs: Bmcs,
     name: String,
-    endpoint: Endpoint,
+    endpoint: Box<Endpoint>,
     /// The version of the BMC's account.
     account: watch::Receiver<i64>,
     take_over: bool,
@@ -74,7 +74,7 @@ impl Line {
         console: Arc<Console>,
         bmcs: Bmcs,
         name: &str,
-        endpoint: Endpoint,
+        endpoint: Box<Endpoint>,
         account: watch::Receiver<i64>,
     ) -> Self {
         let log = Log::new(config, name, &console.node);
@@ -100,14 +100,16 @@ impl Line {
     pub(crate) async fn keep(mut self, stop: CancellationToken) {
         let mut wait = WAIT_FIRST;
         loop {
+            // Boxed, so that a line that waits takes no room for a session: thousands of BMCs may be off.
             let opened = tokio::select! {
                 () = stop.cancelled() => break,
-                opened = self.open() => opened,
+                opened = Box::pin(self.open()) => opened,
             };
             let loss = match opened {
                 Ok((session, sol)) => {
                     let since = Instant::now();
-                    let Some(loss) = self.log_until_lost(session, sol, &stop).await else { break };
+                    let logged = Box::pin(self.log_until_lost(session, sol, &stop));
+                    let Some(loss) = logged.await else { break };
                     if since.elapsed() > GOOD {
                         wait = WAIT_FIRST;
                     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::Xname;
-use domain::inventory::{Endpoint, Inventory};
+use domain::inventory::{Component, Endpoint, Inventory};
 use power::Bmcs;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -27,11 +27,26 @@ pub(crate) struct Lines {
 }
 
 /// What a line is made of; another one means another line.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 struct Wire {
     name: String,
-    /// Without what changes nothing of the line: its nodes and the version of its account.
-    endpoint: Endpoint,
+    endpoint: Box<Endpoint>,
+}
+
+impl Wire {
+    /// Whether this is still the line to a node of this name; the BMC's nodes and the version of its account
+    /// change nothing of it.
+    fn leads_to(&self, name: &str, endpoint: &Endpoint) -> bool {
+        let Endpoint { id, address, protocol, port, cipher_suites, workarounds, class, .. } = &*self.endpoint;
+        self.name == name
+            && *id == endpoint.id
+            && *address == endpoint.address
+            && *protocol == endpoint.protocol
+            && *port == endpoint.port
+            && *cipher_suites == endpoint.cipher_suites
+            && *workarounds == endpoint.workarounds
+            && *class == endpoint.class
+    }
 }
 
 struct Running {
@@ -52,12 +67,11 @@ impl Lines {
         let mut changes = mirror.subscribe();
         let stop = self.stop.clone();
         while !stop.is_cancelled() {
-            let wanted = mirror.read(|it| wires(it, &self.hub.pattern));
-            self.follow(wanted);
+            self.follow(&mirror);
             tokio::select! {
                 () = stop.cancelled() => {}
                 // False: there is nothing to follow any more, and the lines stay as they are.
-                there = changes.changed() => if !there { stop.cancelled().await },
+                there = changes.settled() => if !there { stop.cancelled().await },
             }
             while let Some(ended) = self.tasks.try_join_next() {
                 rethrow(ended);
@@ -69,28 +83,51 @@ impl Lines {
         }
     }
 
-    fn follow(&mut self, wanted: HashMap<Xname, (Wire, i64)>) {
-        let ending = &mut self.ending;
-        self.running.retain(|node, it| {
-            let new = wanted.get(node);
-            let kept = new.is_some_and(|(wire, _)| *wire == it.wire);
-            if !kept {
-                it.stop.cancel();
-                ending.insert(node.clone(), it.ended.clone());
-            }
-            if new.is_none() {
-                self.hub.remove(node);
-            }
-            kept
+    /// Ends the lines that are no longer, or no longer so, and begins those that are new.
+    fn follow(&mut self, mirror: &Mirror<Inventory>) {
+        let begun = mirror.read(|inventory| {
+            self.end_changed(inventory);
+            let nodes = inventory.components().filter(|it| it.id.is_node());
+            let new = nodes.filter(|it| !self.running.contains_key(&it.id));
+            let wired = new.filter_map(|node| {
+                let endpoint = wired(inventory, node)?;
+                let account = endpoint.credential_version;
+                // Its nodes are of no use here, and would be kept twice.
+                let endpoint = Box::new(Endpoint { nodes: Vec::new(), ..endpoint.clone() });
+                let name = inventory.name_of(node, &self.hub.pattern);
+                Some((node.id.clone(), Wire { name, endpoint }, account))
+            });
+            wired.collect::<Vec<_>>()
         });
-        for (node, (wire, account)) in wanted {
-            if let Some(running) = self.running.get(&node) {
-                running.account.send_if_modified(|it| std::mem::replace(it, account) != account);
-            } else {
-                let running = self.begin(&node, wire, account);
-                self.running.insert(node, running);
-            }
+        for (node, wire, account) in begun {
+            let running = self.begin(&node, wire, account);
+            self.running.insert(node, running);
         }
+    }
+
+    fn end_changed(&mut self, inventory: &Inventory) {
+        let Self { running, ending, hub, .. } = self;
+        running.retain(|id, it| {
+            let node = inventory.component(id);
+            let endpoint = node.and_then(|node| Some((node, wired(inventory, node)?)));
+            let kept = endpoint.filter(|(node, endpoint)| {
+                it.wire.leads_to(&inventory.name_of(node, &hub.pattern), endpoint)
+            });
+            match kept {
+                Some((_, endpoint)) => {
+                    let account = endpoint.credential_version;
+                    it.account.send_if_modified(|it| std::mem::replace(it, account) != account);
+                }
+                None => {
+                    it.stop.cancel();
+                    ending.insert(id.clone(), it.ended.clone());
+                }
+            }
+            if endpoint.is_none() {
+                hub.remove(id);
+            }
+            kept.is_some()
+        });
     }
 
     fn begin(&mut self, node: &Xname, wire: Wire, account: i64) -> Running {
@@ -119,13 +156,7 @@ fn rethrow(ended: Result<(), JoinError>) {
     }
 }
 
-fn wires(inventory: &Inventory, pattern: &str) -> HashMap<Xname, (Wire, i64)> {
-    let nodes = inventory.components().filter(|it| it.id.is_node());
-    let wired = nodes.filter_map(|node| {
-        let known = inventory.controller_of(&node.id).filter(|it| it.address.is_some())?;
-        let endpoint = Endpoint { nodes: Vec::new(), credential_version: 0, ..known.clone() };
-        let wire = Wire { name: inventory.name_of(node, pattern), endpoint };
-        Some((node.id.clone(), (wire, known.credential_version)))
-    });
-    wired.collect()
+/// The BMC behind a node's console, if it can be reached.
+fn wired<'a>(inventory: &'a Inventory, node: &Component) -> Option<&'a Endpoint> {
+    inventory.controller_of(&node.id).filter(|it| it.address.is_some())
 }

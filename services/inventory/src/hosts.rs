@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use daemon::{Context, replace_file};
 use domain::document::{Cluster, PlaneKind};
@@ -10,11 +9,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{App, bmcs::refresh_vault};
 use crate::model::hosts::render;
-
-/// Changes come in bursts: the file is written when this long nothing changed,
-const QUIET: Duration = Duration::from_millis(150);
-/// or when the first change is this old.
-const AGE_MAX: Duration = Duration::from_secs(1);
 
 /// What the file is made of beside the inventory.
 pub(crate) struct HostsFile {
@@ -54,14 +48,7 @@ impl HostsFile {
             refresh_vault(&app).await;
             tokio::select! {
                 () = stop.cancelled() => return,
-                more = changes.changed() => if !more { return },
-            }
-            let settle =
-                async { while let Ok(true) = tokio::time::timeout(QUIET, changes.changed()).await {} };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                // Either end is fine: quiet, or old enough.
-                _ = tokio::time::timeout(AGE_MAX, settle) => {}
+                more = changes.settled() => if !more { return },
             }
         }
     }

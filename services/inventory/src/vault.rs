@@ -25,6 +25,8 @@ pub(crate) struct Vault {
 struct Held {
     /// The sum of the controllers' credential versions as of the last reading; none: the last good copy.
     version: Option<i64>,
+    /// Whether the last good copy misses some of the rows.
+    is_behind: bool,
     rows: BTreeMap<String, SealedCredential>,
 }
 
@@ -36,7 +38,7 @@ impl Vault {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
         };
-        let held = Held { version: None, rows: by_scope(rows) };
+        let held = Held { version: None, is_behind: false, rows: by_scope(rows) };
         Ok(Self { key, path, held: RwLock::new(held) })
     }
 
@@ -54,13 +56,27 @@ impl Vault {
         let text = serde_json::to_vec(&rows)?;
         let fresh = by_scope(rows);
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-        if (held.rows != fresh || held.version.is_none())
-            && let Err(error) = daemon::replace_file(&self.path, &text, 0o600)
-        {
-            tracing::warn!(%error, "the last good copy of the BMC accounts cannot be written");
+        let mut is_behind = held.is_behind || held.rows != fresh || held.version.is_none();
+        if is_behind {
+            match daemon::replace_file(&self.path, &text, 0o600) {
+                Ok(()) => is_behind = false,
+                Err(error) => {
+                    tracing::warn!(%error, "the last good copy of the BMC accounts cannot be written");
+                }
+            }
         }
-        *held = Held { version: Some(version), rows: fresh };
+        *held = Held { version: Some(version), is_behind, rows: fresh };
         Ok(())
+    }
+
+    /// Takes accounts that were just stored, so that they open at once. The last good copy follows when the rows are
+    /// read again, which a changed version asks for.
+    pub(crate) fn accept(&self, rows: impl IntoIterator<Item = SealedCredential>) {
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        for row in rows {
+            held.rows.insert(row.scope.clone(), row);
+            held.is_behind = true;
+        }
     }
 
     /// Seals an account for its scope.

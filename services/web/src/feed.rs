@@ -16,6 +16,9 @@ pub use serve::routes;
 /// The version of the rows.
 pub(crate) const SCHEMA: u32 = 1;
 
+/// So many bytes of rows a statement.
+const STATEMENT_MAX: usize = 512 << 10;
+
 /// Why a write was not answered with success.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -66,6 +69,35 @@ async fn note(tx: &mut PgTransaction<'_>, changes: &[Change]) -> sqlx::Result<No
         put_row(&mut text, Some(seq), kind, id, row.as_deref());
     }
     put_mark(&mut text, seq);
+    let mut from = 0;
+    while from < kinds.len() {
+        let to = piece(&rows, from);
+        insert_rows(tx, seq, &kinds[from..to], &ids[from..to], &rows[from..to]).await?;
+        from = to;
+    }
+    Ok(Noted { epoch, seq, text: text.into() })
+}
+
+/// Where a statement ends that begins with the row `from`: each connection keeps the room that its longest one took.
+fn piece(rows: &[Option<String>], from: usize) -> usize {
+    let mut room = STATEMENT_MAX;
+    let fits = |row: &&Option<String>| {
+        let fit = room > 0;
+        room = room.saturating_sub(row.as_ref().map_or(0, String::len) + 64);
+        fit
+    };
+    from + rows[from..].iter().take_while(fits).count()
+}
+
+/// Stores rows and tells the followers, who hear of it once however often it is said (NOTIFY in the manual of
+/// PostgreSQL).
+async fn insert_rows(
+    tx: &mut PgTransaction<'_>,
+    seq: i64,
+    kinds: &[&str],
+    ids: &[&str],
+    rows: &[Option<String>],
+) -> sqlx::Result<()> {
     sqlx::query(
         "with told as (select pg_notify('feed', $4::bigint::text))
          insert into feed_row (kind, id, row, seq)
@@ -77,8 +109,8 @@ async fn note(tx: &mut PgTransaction<'_>, changes: &[Change]) -> sqlx::Result<No
     .bind(rows)
     .bind(seq)
     .execute(&mut **tx)
-    .await?;
-    Ok(Noted { epoch, seq, text: text.into() })
+    .await
+    .map(drop)
 }
 
 /// Records, commits, and waits until the service's own Mirror has applied the change, so that whoever reads after

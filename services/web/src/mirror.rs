@@ -27,6 +27,11 @@ const BATCHES: usize = 64;
 /// A longer transaction waits for nobody: followers read it from the database.
 const BATCH_MAX: usize = 256 << 10;
 
+/// A burst of changes is over when this long there was none,
+const QUIET: Duration = Duration::from_millis(150);
+/// or when it is this old.
+const BURST_MAX: Duration = Duration::from_secs(1);
+
 /// So many changes at once leave memory behind that is worth giving back.
 const LARGE: usize = 1000;
 
@@ -268,5 +273,15 @@ impl Changes {
     /// Returns when something changed since the last call; false when the Mirror is gone.
     pub async fn changed(&mut self) -> bool {
         self.0.changed().await.is_ok()
+    }
+
+    /// As [`changed`](Self::changed), for whoever looks at everything after a change: changes come in bursts, and it
+    /// returns when one is over, at the latest a second after it began.
+    pub async fn settled(&mut self) -> bool {
+        let there = self.changed().await;
+        let quiet = async { while let Ok(true) = tokio::time::timeout(QUIET, self.changed()).await {} };
+        // Either end is fine: quiet, or old enough.
+        drop(tokio::time::timeout(BURST_MAX, quiet).await);
+        there
     }
 }

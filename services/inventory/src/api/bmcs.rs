@@ -71,7 +71,7 @@ pub(super) async fn update(
     let class = patch.class.filter(|it| !it.is_empty());
     let class = class.map(|it| parse_label(&it).ok_or_else(|| bad_scope(&it))).transpose()?;
     let mut write = app.store.write().await?;
-    let mut row = write.read(|it| it.endpoint(&id).cloned()).ok_or_else(|| Error::missing(name.as_str()))?;
+    let mut row = write.read(|it| it.endpoint(&id)).ok_or_else(|| Error::missing(name.as_str()))?;
     row.ip_address = patch.address.or(row.ip_address);
     row.protocol = patch.protocol.map_or(row.protocol, |it| it.word().to_owned());
     row.port = patch.port.filter(|it| *it > 0).or(row.port);

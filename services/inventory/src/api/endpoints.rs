@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use web::{Json, Path};
 
-use super::bmcs::refresh_vault;
 use super::{App, Raw, created, decode, deleted, no_content};
 use crate::client::Credential;
 use crate::error::Error;
+use crate::model::catalog::Catalog;
 use crate::model::filter::Params;
-use crate::model::redfish::{ComponentEndpoint, Derived, EndpointBody, RedfishEndpoint};
+use crate::model::redfish::{ComponentEndpoint, Derived, EndpointBody};
 use crate::model::redfish_json::{EndpointFilter, show as json_of, show_component_endpoint};
-use crate::store::{Insert, Origin, Write};
+use crate::store::{Insert, Origin, SealedCredential, Write};
 
 const BASE: &str = "/hsm/v2/Inventory/RedfishEndpoints";
 const NO_XNAME: &str = "no such xname.";
@@ -35,8 +35,9 @@ fn parse_known(name: &str) -> Result<Xname, Error> {
 pub(super) async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, Error> {
     let filter = filter(query.as_deref())?;
     Ok(app.store.catalog.read(|it| {
-        let passed: Vec<_> = it.endpoints().filter(|it| filter.admits(it)).map(json_of).collect();
-        Json(json!({"RedfishEndpoints": passed})).into_response()
+        let passed: Vec<_> = it.endpoints().filter(|it| filter.admits(it)).collect();
+        let shown: Vec<_> = passed.iter().map(json_of).collect();
+        Json(json!({"RedfishEndpoints": shown})).into_response()
     }))
 }
 
@@ -44,7 +45,7 @@ pub(super) async fn show(State(app): State<App>, Path(name): Path<String>) -> Re
     let id = parse_known(&name)?;
     app.store.catalog.read(|it| {
         let found = it.endpoint(&id).ok_or_else(|| Error::missing(NO_XNAME))?;
-        Ok(Json(json_of(found)).into_response())
+        Ok(Json(json_of(&found)).into_response())
     })
 }
 
@@ -76,11 +77,12 @@ pub(super) async fn create(State(app): State<App>, Raw(body): Raw) -> Result<Res
     for (body, endpoint) in bodies.iter().zip(&endpoints) {
         store_derived(&mut write, body.derive(endpoint, now), false).await?;
     }
+    let mut accounts = Vec::new();
     for (body, endpoint) in bodies.iter().zip(&endpoints) {
-        store_credential(&app, &mut write, body, &endpoint.id).await?;
+        accounts.extend(store_credential(&app, &mut write, body, &endpoint.id).await?);
     }
     write.commit().await?;
-    refresh_vault(&app).await;
+    app.vault.accept(accounts);
     let uris: Vec<String> = endpoints.iter().map(|it| format!("{BASE}/{}", it.id)).collect();
     Ok(created(BASE, &uris))
 }
@@ -100,14 +102,14 @@ pub(super) async fn replace(
     }
     let new = body.parse().map_err(|it| Error::bad(format!("couldn't validate endpoint data: {it}")))?;
     let mut write = app.store.write().await?;
-    let old = write.read(|it| it.endpoint(&new.id).cloned());
+    let old = write.read(|it| it.endpoint(&new.id));
     let merged = old.as_ref().map_or_else(|| new.clone(), |old| old.replaced_by(new.clone()));
     let insert = if old.is_some() { Insert::OrReplace } else { Insert::New };
     write.put_endpoints(std::slice::from_ref(&merged), insert).await?;
     store_derived(&mut write, body.derive(&merged, OffsetDateTime::now_utc()), true).await?;
-    store_credential(&app, &mut write, &body, &merged.id).await?;
+    let account = store_credential(&app, &mut write, &body, &merged.id).await?;
     write.commit().await?;
-    refresh_vault(&app).await;
+    app.vault.accept(account);
     Ok(answer(&app, &merged.id, old.is_some()))
 }
 
@@ -119,18 +121,19 @@ pub(super) async fn update(
     let body: EndpointBody = decode(&body)?;
     let id: Xname = name.parse().map_err(|_| Error::bad("xname in URL is not valid"))?;
     let mut write = app.store.write().await?;
-    let old = write.read(|it| it.endpoint(&id).cloned());
+    let old = write.read(|it| it.endpoint(&id));
     let old = old.ok_or_else(|| Error::missing(format!("No such entry: {id}")))?;
     let new = body.patch(&old).map_err(Error::bad)?;
     write.put_endpoints(std::slice::from_ref(&new), Insert::OrReplace).await?;
-    store_credential(&app, &mut write, &body, &id).await?;
+    let account = store_credential(&app, &mut write, &body, &id).await?;
     write.commit().await?;
-    refresh_vault(&app).await;
+    app.vault.accept(account);
     Ok(answer(&app, &id, true))
 }
 
 fn answer(app: &App, id: &Xname, known: bool) -> Response {
-    app.store.catalog.read(|it| Json(it.endpoint(id).filter(|_| known).map(json_of)).into_response())
+    let found = app.store.catalog.read(|it| it.endpoint(id)).filter(|_| known);
+    Json(found.as_ref().map(json_of)).into_response()
 }
 
 /// Stores what an endpoint's body makes. Components that are there keep everything and get a name if they
@@ -187,26 +190,27 @@ async fn store_credential(
     write: &mut Write,
     body: &EndpointBody,
     id: &Xname,
-) -> Result<(), Error> {
+) -> Result<Option<SealedCredential>, Error> {
     let known = app.vault.open_own(id)?;
     let given = |it: &Option<String>| it.clone().filter(|it| !it.is_empty());
     let (user, password) = (given(&body.user), given(&body.password));
     // A user alone is no secret until a password is there; from then on it changes the account.
     let password =
         password.or_else(|| known.as_ref().filter(|_| user.is_some()).map(|it| it.password.clone()));
-    let Some(password) = password else { return Ok(()) };
-    let named = || write.read(|it| it.endpoint(id).and_then(|it| it.username.clone()));
+    let Some(password) = password else { return Ok(None) };
+    let named = || write.read(|it| it.endpoint(id).and_then(|it| it.username));
     let user = user.or_else(|| known.as_ref().map(|it| it.user.clone())).or_else(named).unwrap_or_default();
     let kg = known.as_ref().and_then(|it| it.kg.clone());
     let row = app.vault.seal(id.as_str(), &Credential { user, password, kg })?;
-    write.put_credential(&row).await
+    write.put_credential(&row).await?;
+    Ok(Some(row))
 }
 
 /// Endpoints go with their component endpoints; the components stay, empty.
 async fn remove_endpoints(write: &mut Write, ids: &[Xname]) -> Result<(), Error> {
     let parts: Vec<Xname> = write.read(|it| {
         let wanted: HashSet<&Xname> = ids.iter().collect();
-        it.component_endpoints().filter(|it| wanted.contains(&it.endpoint)).map(|it| it.id.clone()).collect()
+        it.parts().filter(|it| wanted.contains(it.1)).map(|it| it.0.clone()).collect()
     });
     empty_components(write, &parts).await?;
     write.delete_endpoints(ids, &parts).await
@@ -238,7 +242,7 @@ pub(super) async fn remove(State(app): State<App>, Path(name): Path<String>) -> 
 
 pub(super) async fn remove_all(State(app): State<App>) -> Result<Response, Error> {
     let mut write = app.store.write().await?;
-    let ids: Vec<Xname> = write.read(|it| it.endpoints().map(|it: &RedfishEndpoint| it.id.clone()).collect());
+    let ids: Vec<Xname> = write.read(|it| it.endpoint_ids().cloned().collect());
     if ids.is_empty() {
         return Err(Error::missing(NOTHING));
     }
@@ -247,13 +251,16 @@ pub(super) async fn remove_all(State(app): State<App>) -> Result<Response, Error
     Ok(deleted(ids.len()))
 }
 
+/// The name by which the endpoint of a part is reached.
+fn fqdn(catalog: &Catalog, part: &ComponentEndpoint) -> String {
+    catalog.endpoint(&part.endpoint).map(|it| it.fqdn).unwrap_or_default()
+}
+
 pub(super) async fn list_parts(State(app): State<App>, RawQuery(query): RawQuery) -> Result<Response, Error> {
     let filter = filter(query.as_deref())?;
     Ok(app.store.catalog.read(|it| {
         let passed = it.component_endpoints().filter(|it| filter.admits_component(it));
-        let shown: Vec<Value> = passed
-            .map(|part| show_component_endpoint(part, it.endpoint(&part.endpoint).map_or("", |it| &it.fqdn)))
-            .collect();
+        let shown: Vec<Value> = passed.map(|part| show_component_endpoint(&part, &fqdn(it, &part))).collect();
         Json(json!({"ComponentEndpoints": shown})).into_response()
     }))
 }
@@ -262,16 +269,15 @@ pub(super) async fn show_part(State(app): State<App>, Path(name): Path<String>) 
     let id = parse_known(&name)?;
     app.store.catalog.read(|it| {
         let part = it.component_endpoint(&id).ok_or_else(|| Error::missing(NO_XNAME))?;
-        let fqdn = it.endpoint(&part.endpoint).map_or("", |it| &it.fqdn);
-        Ok(Json(show_component_endpoint(part, fqdn)).into_response())
+        Ok(Json(show_component_endpoint(&part, &fqdn(it, &part))).into_response())
     })
 }
 
 async fn remove_some_parts(app: &App, only: Option<Xname>, missing: &str) -> Result<Response, Error> {
     let mut write = app.store.write().await?;
     let parts: Vec<(Xname, Xname)> = write.read(|it| {
-        let wanted = it.component_endpoints().filter(|it| only.as_ref().is_none_or(|id| *id == it.id));
-        wanted.map(|it| (it.id.clone(), it.endpoint.clone())).collect()
+        let wanted = it.parts().filter(|it| only.as_ref().is_none_or(|id| id == it.0));
+        wanted.map(|(id, endpoint)| (id.clone(), endpoint.clone())).collect()
     });
     if parts.is_empty() {
         return Err(Error::missing(missing));

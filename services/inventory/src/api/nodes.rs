@@ -194,8 +194,8 @@ pub(super) async fn remove(State(app): State<App>, Path(word): Path<String>) -> 
             write.delete_component_endpoints(std::slice::from_ref(&node.id), &[controller.id]).await?;
         } else if !shared {
             let parts = write.read(|it| {
-                let own = it.component_endpoints().filter(|it| it.endpoint == controller.id);
-                own.map(|it| it.id.clone()).collect::<Vec<_>>()
+                let own = it.parts().filter(|it| *it.1 == controller.id);
+                own.map(|it| it.0.clone()).collect::<Vec<_>>()
             });
             write.delete_endpoints(std::slice::from_ref(&controller.id), &parts).await?;
             components.push(controller.id);

@@ -36,8 +36,7 @@ pub(crate) fn swap(
     let mut swap = Swap::default();
     let renamed = swap.cards(catalog, node, wanted, now)?;
     let part = catalog.component_endpoint(&node.id);
-    if let Some(part) = part.filter(|_| !renamed.is_empty()) {
-        let mut part = part.clone();
+    if let Some(mut part) = part.filter(|_| !renamed.is_empty()) {
         for nic in &mut part.nics {
             if let Some(new) = MacAddr::parse_bare(&nic.mac).ok().and_then(|old| renamed.get(&old)) {
                 nic.mac = new.to_string();
@@ -119,7 +118,7 @@ impl Swap {
     ) -> Result<(), String> {
         let known = catalog.inventory.controller_of(&node.id).map(|it| it.id.clone());
         let id = known.or_else(|| node.id.parent()).ok_or("the node has no place for a controller")?;
-        let mut row = catalog.endpoint(&id).cloned().unwrap_or_else(|| bare_endpoint(id.clone()));
+        let mut row = catalog.endpoint(&id).unwrap_or_else(|| bare_endpoint(id.clone()));
         row.mac = wanted.bmc_mac.or(row.mac);
         row.ip_address = wanted.bmc_address.clone().or(row.ip_address);
         let addresses = || {

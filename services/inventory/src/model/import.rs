@@ -264,7 +264,7 @@ impl Planner<'_> {
             self.plan.components.push(Component { flag: None, ..bare(bmc.xname.clone()) });
         }
         let old = self.catalog.endpoint(&bmc.xname);
-        let mut new = old.cloned().unwrap_or_else(|| bare_endpoint(bmc.xname.clone()));
+        let mut new = old.clone().unwrap_or_else(|| bare_endpoint(bmc.xname.clone()));
         new.ip_address = bmc.address.map(|it| it.to_string()).or(new.ip_address);
         new.mac = bmc.mac.or(new.mac);
         new.name = new.name.or_else(|| nodes.first().and_then(|it| it.name.clone()));
@@ -274,7 +274,7 @@ impl Planner<'_> {
             self.interfaces(&bmc.xname, &wanted, &mut Vec::new(), |_| format!("Interface for BMC {id}"));
         }
         for part in described(bmc, nodes).derive(&new, self.now).component_endpoints {
-            let known = self.catalog.component_endpoint(&part.id).cloned();
+            let known = self.catalog.component_endpoint(&part.id);
             let same = known.as_ref().is_some_and(|it| it.endpoint == part.endpoint && it.nics == part.nics);
             if !same {
                 let known = known.unwrap_or_else(|| part.clone());
@@ -282,7 +282,7 @@ impl Planner<'_> {
                 self.plan.component_endpoints.push(merged);
             }
         }
-        if old != Some(&new) {
+        if old.as_ref() != Some(&new) {
             self.plan.endpoints.push(new);
         }
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::types::Json;
 
 use super::Write;
-use super::rows::{Insert, texts, values};
+use super::rows::{Insert, ROWS_MAX, texts, values};
 use crate::error::Error;
 use crate::model::redfish::{ComponentEndpoint, RedfishEndpoint};
 
@@ -17,6 +17,13 @@ impl Write {
         rows: &[RedfishEndpoint],
         insert: Insert,
     ) -> Result<(), Error> {
+        for rows in rows.chunks(ROWS_MAX) {
+            self.put_some_endpoints(rows, insert).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_some_endpoints(&mut self, rows: &[RedfishEndpoint], insert: Insert) -> Result<(), Error> {
         sqlx::query(
             "insert into redfish_endpoint (id, name, hostname, domain, fqdn, enabled, uuid, username,
                  mac, ip_address, rediscover_on_update, template_id, protocol, port, cipher_suites,
@@ -97,9 +104,13 @@ impl Write {
 
     /// Stores component endpoints, replacing those that are there.
     pub(crate) async fn put_component_endpoints(&mut self, rows: &[ComponentEndpoint]) -> Result<(), Error> {
-        if rows.is_empty() {
-            return Ok(());
+        for rows in rows.chunks(ROWS_MAX) {
+            self.put_some_component_endpoints(rows).await?;
         }
+        Ok(())
+    }
+
+    async fn put_some_component_endpoints(&mut self, rows: &[ComponentEndpoint]) -> Result<(), Error> {
         // One may move to another endpoint, which changes both.
         let moved: Vec<Xname> = self.read(|it| {
             let old = rows.iter().filter_map(|row| it.component_endpoint(&row.id));

@@ -37,6 +37,9 @@ impl Origin {
     }
 }
 
+/// So many rows a statement: each connection keeps the room that its longest one took.
+pub(super) const ROWS_MAX: usize = 1000;
+
 pub(super) fn values<T: Serialize>(rows: &[T]) -> Result<Value, Error> {
     Ok(serde_json::to_value(rows)?)
 }
@@ -56,11 +59,14 @@ impl Write {
 
     /// Stores components, replacing those that are there.
     pub(crate) async fn put_components(&mut self, rows: &[Component]) -> Result<(), Error> {
-        if rows.is_empty() {
-            return Ok(());
-        }
         self.named |= rows.iter().any(|it| it.name.is_some());
-        let rows = values(rows)?;
+        for rows in rows.chunks(ROWS_MAX) {
+            self.put_some_components(values(rows)?).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_some_components(&mut self, rows: Value) -> Result<(), Error> {
         sqlx::query(
             "insert into component (id, state, flag, enabled, software_status, role, sub_role, nid,
                  net_type, arch, class, name, lock)
@@ -111,8 +117,13 @@ impl Write {
             insert == Insert::OrReplace && self.read(|all| all.inventory.interface(&it.id).is_some())
         };
         let (old, new): (Vec<&Interface>, Vec<&Interface>) = rows.iter().partition(known);
-        self.update_interfaces(&old).await?;
-        self.insert_interfaces(&new, origin).await
+        for old in old.chunks(ROWS_MAX) {
+            self.update_interfaces(old).await?;
+        }
+        for new in new.chunks(ROWS_MAX) {
+            self.insert_interfaces(new, &origin).await?;
+        }
+        Ok(())
     }
 
     async fn insert_interfaces(
@@ -120,9 +131,6 @@ impl Write {
         rows: &[&Interface],
         origin: impl Fn(&Interface) -> Origin,
     ) -> Result<(), Error> {
-        if rows.is_empty() {
-            return Ok(());
-        }
         let ids: Vec<&str> = rows.iter().map(|it| it.id.as_str()).collect();
         let origins: Vec<&str> = rows.iter().map(|it| origin(it).word()).collect();
         let rows = values(rows)?;
@@ -149,9 +157,6 @@ impl Write {
     }
 
     async fn update_interfaces(&mut self, rows: &[&Interface]) -> Result<(), Error> {
-        if rows.is_empty() {
-            return Ok(());
-        }
         let rows = values(rows)?;
         sqlx::query(
             "update ethernet_interface it set component = new.component, description = new.description,
