@@ -7,6 +7,7 @@ mod cloud_init;
 mod console;
 mod error;
 mod group;
+mod join;
 mod nodes;
 mod ochami;
 mod output;
@@ -83,6 +84,9 @@ enum Command {
     /// What nodes become: user-data, meta-data, groups
     #[command(subcommand)]
     CloudInit(cloud_init::Command),
+    /// How nodes get the tokens for their secret data
+    #[command(subcommand)]
+    Join(join::Command),
     /// Print an access token for the APIs
     Token(token::Arguments),
     /// Print the root certificate of the cluster
@@ -165,6 +169,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Logs(arguments) => status::logs(&arguments),
         Command::Boot(command) => boot::run(&head, command).await,
         Command::CloudInit(command) => cloud_init::run(&head, command).await,
+        Command::Join(command) => join::run(&head, command).await,
         Command::Token(arguments) => token::run(&head, &arguments).await,
         Command::CaCert => token::root_certificate(&head).await,
         Command::Completions { shell } => {

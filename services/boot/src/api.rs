@@ -1,5 +1,6 @@
 //! Routes.
 
+mod nonce;
 mod own;
 mod parameters;
 mod reply;
@@ -22,7 +23,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterE
 use utoipa_axum::routes;
 use web::mirror::Mirror;
 use web::openapi::{self, secured};
-use web::{Database, Problem};
+use web::{Client, Database, Problem};
 
 use crate::config::Config;
 use crate::model::Parameters;
@@ -36,6 +37,7 @@ pub struct Boot {
     parameters: Mirror<Parameters>,
     database: Database,
     seen: Arc<Seen>,
+    join: Option<Client>,
 }
 
 impl Boot {
@@ -47,7 +49,13 @@ impl Boot {
         parameters: Mirror<Parameters>,
         database: Database,
     ) -> Self {
-        Self { config: config.into(), inventory, parameters, database, seen: Arc::default() }
+        Self { config: config.into(), inventory, parameters, database, seen: Arc::default(), join: None }
+    }
+
+    /// The same, which asks join for nonces and tells it of nodes that are done.
+    #[must_use]
+    pub fn with_join(self, join: Client) -> Self {
+        Self { join: Some(join), ..self }
     }
 }
 

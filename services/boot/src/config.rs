@@ -26,6 +26,7 @@ pub struct Config {
     pub(crate) advertise_url: Option<String>,
     pub(crate) cloud_init_url: Option<String>,
     pub(crate) node_name: String,
+    pub(crate) join: join::Config,
     network: Network,
 }
 
@@ -51,6 +52,7 @@ impl Config {
             advertise_url: table.advertise_url.map(|it| it.trim_end_matches('/').to_owned()),
             cloud_init_url: table.cloud_init_url.map(|it| it.trim_end_matches('/').to_owned() + "/"),
             node_name: document.cluster.host_pattern.clone(),
+            join: join::Config::parse(document)?,
             network: document.network.clone(),
         })
     }

@@ -8,7 +8,8 @@
 //! | specification | OpenCHAMI BSS 1.32 as recorded (`bss-params`, `bss-script`); ipxe.org/scripting |
 //!
 //! Scripts are rendered from two Mirrors, the inventory's and the service's own; no request of a booting node
-//! waits for PostgreSQL or for another service.
+//! waits for PostgreSQL or for another service, but for join's word where the
+//! policy `nonce` holds.
 
 mod api;
 pub mod client;
@@ -52,7 +53,8 @@ pub async fn serve(context: Context) -> anyhow::Result<()> {
     let inventory = Mirror::<Inventory>::load(&context.paths.state, "inventory").context(load)?;
     let parameters = Mirror::<Parameters>::load(&context.paths.state, "bootparams").context(load)?;
     let database = Database::of(&context);
-    let router = router(Boot::new(config, inventory.clone(), parameters.clone(), database.clone()));
+    let boot = Boot::new(config, inventory.clone(), parameters.clone(), database.clone());
+    let router = router(boot.with_join(Client::unix(context.socket_of(Service::Join))));
     context.ready("boot scripts are served from memory")?;
     let stop = &context.stop;
     let neighbour = Client::unix(context.socket_of(Service::Inventory));

@@ -25,7 +25,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 use web::mirror::Mirror;
 use web::openapi::{self, secured};
-use web::{Caller, Database, Denied, Problem};
+use web::{Caller, Client, Database, Denied, Problem};
 
 use crate::config::{Api, Config};
 use crate::error::Error;
@@ -43,6 +43,7 @@ pub struct CloudInit {
     entries: Mirror<Entries>,
     database: Database,
     kept: Arc<Kept>,
+    join: Option<Client>,
 }
 
 /// One of the two stores of the legacy API, as its paths see it. The present API is on the open side.
@@ -62,7 +63,13 @@ impl CloudInit {
         database: Database,
     ) -> Self {
         about::start_clock();
-        Self { config: config.into(), inventory, entries, database, kept: Arc::default() }
+        Self { config: config.into(), inventory, entries, database, kept: Arc::default(), join: None }
+    }
+
+    /// The same, which tells join of nodes that are done.
+    #[must_use]
+    pub fn with_join(self, join: Client) -> Self {
+        Self { join: Some(join), ..self }
     }
 
     /// What stands in for defaults of the present API that nobody set.

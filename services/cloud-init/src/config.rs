@@ -60,6 +60,7 @@ pub struct Config {
     /// The head's own addresses.
     own: Vec<IpAddr>,
     network: Network,
+    pub(crate) join: join::Config,
 }
 
 impl Default for Table {
@@ -91,6 +92,7 @@ impl Config {
             open_to_head,
             own,
             network: document.network.clone(),
+            join: join::Config::parse(document)?,
         })
     }
 

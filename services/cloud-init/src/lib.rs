@@ -51,7 +51,8 @@ pub async fn serve(context: Context) -> anyhow::Result<()> {
     let inventory = Mirror::<Nodes>::load(&context.paths.state, "inventory").context(load)?;
     let entries = Mirror::<Entries>::load(&context.paths.state, "cloud-init").context(load)?;
     let database = Database::of(&context);
-    let router = router(CloudInit::new(config, inventory.clone(), entries.clone(), database.clone()));
+    let service = CloudInit::new(config, inventory.clone(), entries.clone(), database.clone());
+    let router = router(service.with_join(Client::unix(context.socket_of(Service::Join))));
     context.ready("nodes are answered from memory")?;
     let stop = &context.stop;
     let neighbour = Client::unix(context.socket_of(Service::Inventory));

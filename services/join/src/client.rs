@@ -102,3 +102,30 @@ pub async fn key(join: &Client) -> Result<String, ClientError> {
 pub async fn list(join: &Client) -> Result<Vec<Standing>, ClientError> {
     join.get("/pilothouse/v1/nodes").await
 }
+
+/// The host keys in what cloud-init's phone_home posts: the members `pub_key_…` of a form or a JSON object.
+#[must_use]
+pub fn host_keys(form: bool, body: &[u8]) -> Vec<String> {
+    let is_key = |name: &str| name.starts_with("pub_key_");
+    if form {
+        let pairs = form_urlencoded::parse(body).filter(|(name, _)| is_key(name));
+        return pairs.map(|(_, key)| key.into_owned()).collect();
+    }
+    let members: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(body).unwrap_or_default();
+    let keys = members.iter().filter(|(name, _)| is_key(name));
+    keys.filter_map(|(_, key)| key.as_str().map(str::to_owned)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_keys;
+
+    #[test]
+    fn host_keys_are_read_from_what_cloud_init_posts() {
+        let form = b"pub_key_rsa=ssh-rsa+AAAA+root%40node&pub_key_ed25519=ssh-ed25519+AAAA&hostname=nid001";
+        assert_eq!(host_keys(true, form), ["ssh-rsa AAAA root@node", "ssh-ed25519 AAAA"]);
+        assert_eq!(host_keys(false, br#"{"pub_key_ecdsa": "a b", "pub_key_dsa": 1, "fqdn": "x"}"#), ["a b"]);
+        assert!(host_keys(false, b"{").is_empty());
+    }
+}

@@ -14,6 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use web::Client;
 use web::mirror::Mirror;
 
 use crate::bmc::Bmcs;
@@ -28,6 +29,8 @@ const POLL: Duration = Duration::from_millis(250);
 const REACH_MAX: Duration = Duration::from_secs(10);
 /// What commands under way have left when the service stops: less than the 10 s that it has itself.
 const STOP_MAX: Duration = Duration::from_secs(8);
+/// How long a power command waits for join.
+const JOIN_MAX: Duration = Duration::from_secs(2);
 
 /// What commands share.
 pub(crate) struct Switchboard {
@@ -39,6 +42,8 @@ pub(crate) struct Switchboard {
     /// One command at a time for each BMC; others wait in order. Only BMCs with commands are in it.
     turns: Mutex<HashMap<Xname, Arc<tokio::sync::Mutex<()>>>>,
     under_way: TaskTracker,
+    /// Who opens the windows of nodes that boot; none if the document has no use for them.
+    join: Option<Client>,
     stop: CancellationToken,
 }
 
@@ -67,7 +72,12 @@ impl Switchboard {
     ) -> Self {
         let limit = Semaphore::new(config.concurrency);
         let (turns, under_way) = (Mutex::default(), TaskTracker::new());
-        Self { mirror, bmcs, config, pattern, limit, turns, under_way, stop }
+        Self { mirror, bmcs, config, pattern, limit, turns, under_way, join: None, stop }
+    }
+
+    /// The same, which has join open the windows of nodes that it boots.
+    pub(crate) fn with_join(self, join: Option<Client>) -> Self {
+        Self { join, ..self }
     }
 
     /// Carries a request out to its end, even if nobody waits for it any more: a client that goes away does not
@@ -177,11 +187,27 @@ impl Switchboard {
 
     async fn command(&self, node: &Component, endpoint: &Endpoint, order: Order) -> Result<State, Error> {
         let session = self.bmcs.open(endpoint).await?;
+        if order.action.is_some_and(Action::boots) {
+            self.open_window(&node.id).await;
+        }
         let done = Wired { session: &session, node, bmc: &endpoint.id }.carry_out(order).await;
         if let Err(error) = session.close().await {
             tracing::debug!(%error, "{} did not confirm the end of the session", endpoint.id);
         }
         done
+    }
+
+    /// Before the command, so that no node is quicker. A node whose window stays shut boots all the same, without its
+    /// token.
+    async fn open_window(&self, node: &Xname) {
+        let Some(join) = &self.join else { return };
+        let opened = tokio::time::timeout(JOIN_MAX, join::client::open(join, node.as_str(), None)).await;
+        let said = match opened {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "join does not answer".to_owned(),
+        };
+        tracing::warn!(pilothouse_node = %node, "{node} boots without a window for its token: {said}");
     }
 
     async fn out_of_time(&self) {

@@ -49,7 +49,10 @@ pub async fn serve(context: Context) -> anyhow::Result<()> {
     let inventory = Client::unix(context.socket_of(Service::Inventory));
     let bmcs = Bmcs::new(inventory.clone());
     let pattern = context.document.cluster.host_pattern.clone();
+    let windows = join::Config::parse(&context.document)?.uses_windows();
+    let join = windows.then(|| Client::unix(context.socket_of(Service::Join)));
     let board = Switchboard::new(mirror.clone(), bmcs, config, pattern, context.stop.clone());
+    let board = board.with_join(join);
     let board = Arc::new(board);
     let router = api::router(Arc::clone(&board));
     context.ready("power commands are taken")?;

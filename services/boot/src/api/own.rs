@@ -12,7 +12,7 @@ use super::Boot;
 use super::script::{Answer, origin};
 use crate::client::{Considered, Script};
 use crate::model::{Asked, Found, Outcome, Selected, explain, node_mac, node_of};
-use crate::wire::Entry;
+use crate::wire::{Entry, Origin};
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
@@ -55,7 +55,8 @@ pub(super) async fn show_script(
 ) -> Json<Script> {
     let asked = if domain::MacAddr::parse_bare(&word).is_ok() { Asked::Mac(word) } else { Asked::Name(word) };
     let pattern = &boot.config.node_name;
-    let origin = origin(&boot.config, &caller, &headers);
+    let nonce = boot.nonce_nic(&asked);
+    let origin = Origin { nonce, ..origin(&boot.config, &caller, &headers) };
     let arch = arch.as_deref();
     Json(boot.inventory.read(|inventory| {
         // A node asks by its MAC address.

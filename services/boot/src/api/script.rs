@@ -173,7 +173,8 @@ pub(super) async fn show(
     let began = Instant::now();
     let asked = request.asked().ok_or(Error::NothingAsked)?;
     let arch = request.arch.as_deref();
-    let origin = origin(&boot.config, &caller, &headers);
+    let nonce = boot.arm_nonce(&asked).await;
+    let origin = Origin { nonce, ..origin(&boot.config, &caller, &headers) };
     let (text, event) = boot.inventory.read(|inventory| {
         let answer = boot.parameters.read(|it| Answer::find(&boot.config, inventory, it, &asked, arch));
         if request.json.as_deref() == Some("1") {
@@ -285,7 +286,7 @@ pub(super) fn origin<'a>(config: &'a Config, caller: &Caller, headers: &HeaderMa
         (None, None) if secure => format!("{}/cloud-init/", plain().as_deref().unwrap_or(&base)).into(),
         (None, None) => [&*base, "/cloud-init/"].concat().into(),
     };
-    Origin { base, cloud_init }
+    Origin { base, cloud_init, nonce: None }
 }
 
 /// Whether a Host header can stand in a script: a name or address with, perhaps, a port. `localhost` alone is

@@ -227,6 +227,7 @@ pub(super) async fn show_all(State(boot): State<Boot>) -> Response {
 pub(super) struct PhoneHome {
     pub_key_rsa: Option<String>,
     pub_key_ecdsa: Option<String>,
+    pub_key_ed25519: Option<String>,
     instance_id: Option<String>,
     hostname: Option<String>,
     fqdn: Option<String>,
@@ -267,5 +268,6 @@ pub(super) async fn phone_home(
     let (node, mac) = node.ok_or(Error::UnknownAddress)?;
     let event = BootEvent::new(Service::Boot, BootStage::PhoneHome, format!("{node} finished cloud-init"));
     event.node(Some(&node)).mac(Some(mac)).ip(ip).send();
+    boot.report(&node, ip, join::client::host_keys(form, &body)).await;
     if form { Ok(StatusCode::OK.into_response()) } else { Err(Error::NoChange) }
 }

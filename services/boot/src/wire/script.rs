@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use domain::MacAddr;
 use domain::inventory::Component;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -24,6 +25,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) base: Cow<'a, str>,
     /// What `ds=nocloud-net;s=` names, with a slash at the end.
     pub(crate) cloud_init: Cow<'a, str>,
+    /// The NIC whose nonce the machine loads; none if it is given none.
+    pub(crate) nonce: Option<MacAddr>,
 }
 
 /// A command line that Linux would cut.
@@ -69,6 +72,9 @@ fn push_line(
     origin: &Origin<'_>,
 ) -> Result<(), LineError> {
     let begin = script.len();
+    if origin.nonce.is_some() {
+        script.push_str("initrd=join ");
+    }
     if !image.initrd.is_empty() {
         script.push_str("initrd=initrd ");
     }
@@ -125,6 +131,15 @@ pub(crate) fn boot_script(
     script.push(' ');
     push_line(&mut script, image, node, origin)?;
     script.push_str(" || goto boot_retry\n");
+    // First, so that it stands aligned in memory wherever the machine puts its initrds one after the other. What is
+    // secret is in the file alone, which only this machine is given.
+    if let Some(mac) = origin.nonce {
+        script.push_str("initrd --name join ");
+        script.push_str(&origin.base);
+        script.push_str("/join/");
+        script.push_str(&mac.to_string());
+        script.push_str(".cpio || goto boot_retry\n");
+    }
     if !image.initrd.is_empty() {
         script.push_str("initrd --name initrd ");
         script.push_str(image.initrd);

@@ -13,6 +13,7 @@ fn origin() -> Origin<'static> {
     Origin {
         base: "http://172.16.0.254:8081".into(),
         cloud_init: "http://172.16.0.254:8081/cloud-init/".into(),
+        nonce: None,
     }
 }
 
@@ -34,6 +35,18 @@ fn a_script_boots_and_comes_back_by_the_way_it_was_fetched() {
     let url = "http://172.16.0.254:8081/apis/bss/boot/v1/bootscript?mac=EC:E7:A7:05:A1:FC&retry=4";
     assert_eq!(lines[6], format!("chain {url}"));
     assert!(script.ends_with("\n\n"));
+}
+
+#[test]
+fn a_nonce_comes_first_and_is_in_no_line_itself() {
+    let image = Image { kernel: "http://h/k", initrd: "http://h/i", params: "quiet" };
+    let again = Asked::Mac("52:54:00:10:00:01".into());
+    let origin = Origin { nonce: "52:54:00:10:00:01".parse().ok(), ..origin() };
+    let script = boot_script(image, Some(&node()), &again, 0, &origin).unwrap();
+    assert!(script.contains("/k initrd=join initrd=initrd quiet "), "{script}");
+    let url = "http://172.16.0.254:8081/join/52:54:00:10:00:01.cpio";
+    let names = format!("\ninitrd --name join {url} || goto boot_retry\ninitrd --name initrd http://h/i ||");
+    assert!(script.contains(&names), "{script}");
 }
 
 #[test]

@@ -1,19 +1,25 @@
 //! What is neither data nor administration: the version, WireGuard, and the end of a node's cloud-init.
 
+use std::net::IpAddr;
 use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use daemon::BootEvent;
-use domain::{BootStage, Service};
+use domain::{BootStage, Service, Xname};
+use join::Policy;
+use join::client::Report;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use web::{Caller, Json, Path};
 
 use super::{Body, CloudInit};
 use crate::model::subject_at;
+
+/// How long a node's word that it is done waits for join.
+const JOIN_MAX: Duration = Duration::from_secs(2);
 
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -85,9 +91,8 @@ pub(super) async fn phone_home(
     Body(body): Body,
 ) -> Response {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
-    if kind.split(';').next().is_some_and(|it| it.trim() == "application/x-www-form-urlencoded")
-        && !is_form(&body)
-    {
+    let form = kind.split(';').next().is_some_and(|it| it.trim() == "application/x-www-form-urlencoded");
+    if form && !is_form(&body) {
         return StatusCode::BAD_REQUEST.into_response();
     }
     let pattern = &service.config.host_pattern;
@@ -100,6 +105,7 @@ pub(super) async fn phone_home(
             let detail = format!("{} finished cloud-init", node.name);
             let event = BootEvent::new(Service::CloudInit, BootStage::PhoneHome, detail);
             event.node(Some(&node.xname)).mac(node.mac).ip(ip).send();
+            service.report(&node.xname, ip, join::client::host_keys(form, &body)).await;
         }
         None => {
             let id: String = id.escape_default().take(64).collect();
@@ -107,6 +113,22 @@ pub(super) async fn phone_home(
         }
     }
     StatusCode::OK.into_response()
+}
+
+impl CloudInit {
+    /// Tells join which host keys a node of the policy `push` reports.
+    async fn report(&self, node: &Xname, address: IpAddr, host_keys: Vec<String>) {
+        let policies = &self.config.join;
+        let concerns = policies.uses(Policy::Push)
+            && self.inventory.read(|it| policies.policy_of(it, node)) == Policy::Push;
+        let Some(join) = self.join.as_ref().filter(|_| concerns) else { return };
+        let report = Report { address, host_keys };
+        match tokio::time::timeout(JOIN_MAX, join::client::report(join, node, &report)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(pilothouse_node = %node, "{node} gets no token: {error}"),
+            Err(_) => tracing::warn!(pilothouse_node = %node, "{node} gets no token: join does not answer"),
+        }
+    }
 }
 
 /// Whether every escape of a form is one, and no `;` stands between its members (as Go's parser has it).
