@@ -1,115 +1,109 @@
-//! The routes of auth: OpenID Connect's discovery and token endpoint, and our own administration.
+//! The routes of auth: OpenID Connect's and OAuth's, and our own administration.
 
-use std::sync::Arc;
+mod clients;
+mod discovery;
+mod oauth;
+mod people;
+mod tokens;
+
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use axum::routing::{delete, get, post, put};
 use domain::feed::Change;
-use domain::{Role, Scope, Scopes, Service};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use domain::{Scope, Service};
+use serde::Serialize;
+use serde_json::json;
+use sqlx::PgTransaction;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use web::jwt::Algorithm;
 use web::mirror::Mirror;
-use web::{Caller, Database, Json, Path, Problem, TokenError, feed, scoped};
+use web::{Database, Json, Problem, Revoked, SealKey, feed, scoped};
 
 use crate::Config;
 use crate::config::LIFE_MAX;
 use crate::error::Error;
 use crate::keys::{Keys, SignError};
-use crate::model::{self, Bearer, Claims, Client, Clients, role_word};
+use crate::model::{AccessClaims, Directory, RevokedRow, Throttle};
+use crate::outer::Outer;
+use crate::password::Passwords;
 use crate::store;
 
-mod oauth;
+/// So many revocations are in force at once: each service holds them all.
+const REVOKED_MAX: usize = 10_000;
 
 /// What the routes work with.
 #[derive(Clone)]
 pub struct Auth {
     pub(crate) issuer: Arc<str>,
+    pub(crate) cluster: Arc<str>,
     pub(crate) keys: Arc<Keys>,
-    pub(crate) clients: Mirror<Clients>,
+    pub(crate) seal: Arc<SealKey>,
+    pub(crate) directory: Mirror<Directory>,
+    pub(crate) outer: Arc<Outer>,
+    pub(crate) passwords: Arc<Passwords>,
+    pub(crate) throttle: Arc<Mutex<Throttle>>,
+    pub(crate) device_throttle: Arc<Mutex<Throttle>>,
     pub(crate) database: Database,
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
+    /// This process, so that nobody takes its counts for another's.
+    pub(crate) life: Uuid,
+    pub(crate) stop: CancellationToken,
 }
 
 /// Every route.
 pub fn router(auth: Auth) -> Router {
     let read = |routes| scoped(routes, Scope::Read(Service::Auth));
     let write = |routes| scoped(routes, Scope::Write(Service::Auth));
+    let own = Router::new()
+        .route("/pilothouse/v1/verifier", read(get(discovery::show_verifier)))
+        .route("/pilothouse/v1/tokens", post(tokens::create_token))
+        .route("/pilothouse/v1/node-tokens", post(tokens::create_node_token))
+        .route("/pilothouse/v1/revocations", write(post(tokens::create_revocation)))
+        .route("/pilothouse/v1/keys", read(get(tokens::list_keys)))
+        .route("/pilothouse/v1/keys/rotate", write(post(tokens::rotate_keys)))
+        .route(
+            "/pilothouse/v1/clients",
+            read(get(clients::list_clients)).merge(write(post(clients::create_client))),
+        )
+        .route("/pilothouse/v1/clients/{id}", write(delete(clients::remove_client)))
+        .route("/pilothouse/v1/users", read(get(people::list_users)).merge(write(post(people::create_user))))
+        .route("/pilothouse/v1/users/{name}", write(put(people::replace_user).delete(people::remove_user)))
+        .route("/readyz", get(show_readiness));
     Router::new()
-        .route("/.well-known/openid-configuration", get(show_configuration))
-        .route("/.well-known/oauth-authorization-server", get(show_configuration))
-        .route("/.well-known/jwks.json", get(show_keys))
-        .route("/oauth2/token", post(oauth::give_client_token))
-        .route("/token", get(oauth::give_any_token).post(oauth::give_any_token))
-        .route("/pilothouse/v1/tokens", post(create_token))
-        .route("/pilothouse/v1/clients", read(get(list_clients)).merge(write(post(create_client))))
-        .route("/pilothouse/v1/clients/{id}", write(delete(remove_client)))
-        .route("/readyz", get(show_readiness))
+        .route("/.well-known/openid-configuration", get(discovery::show_configuration))
+        .route("/.well-known/oauth-authorization-server", get(discovery::show_configuration))
+        .route("/.well-known/jwks.json", get(discovery::show_keys))
+        .merge(oauth::routes())
+        .merge(own)
         .with_state(auth)
-}
-
-/// The discovery document (OpenID Connect Discovery 1.0 section 3, RFC 8414 section 2).
-async fn show_configuration(State(auth): State<Auth>) -> Json<Value> {
-    let issuer = &auth.issuer;
-    let scopes: Vec<String> = Role::Admin.scopes().iter().map(ToString::to_string).collect();
-    Json(json!({
-        "issuer": &**issuer,
-        "token_endpoint": format!("{issuer}/oauth2/token"),
-        "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
-        "grant_types_supported": ["client_credentials"],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-        "response_types_supported": [],
-        "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["ES256"],
-        "scopes_supported": scopes,
-    }))
-}
-
-async fn show_keys(State(auth): State<Auth>) -> Result<Response, Error> {
-    let keys = auth.keys.public().ok_or(SignError::NoKey)?;
-    let cache = HeaderValue::from_static("public, max-age=60");
-    Ok(([(header::CACHE_CONTROL, cache)], Json(keys)).into_response())
 }
 
 async fn show_readiness(State(auth): State<Auth>) -> Response {
     if auth.keys.is_empty() {
         return Problem::unavailable(SignError::NoKey.to_string()).into_response();
     }
-    let clients = auth.clients.freshness().to_string();
-    Json(json!({"keys": "in memory", "clients": clients})).into_response()
-}
-
-/// What a caller of our own path wants.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TokenRequest {
-    seconds: Option<u64>,
-    role: Option<String>,
+    let directory = auth.directory.freshness().to_string();
+    Json(json!({"keys": "in memory", "directory": directory})).into_response()
 }
 
 /// A token, once.
-#[derive(Debug, Serialize)]
-struct TokenAnswer {
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct TokenAnswer {
     access_token: String,
     token_type: &'static str,
     expires_in: u64,
     scope: String,
-}
-
-async fn create_token(
-    State(auth): State<Auth>,
-    caller: Caller,
-    Json(request): Json<TokenRequest>,
-) -> Result<Response, Error> {
-    auth.give_to_peer(&caller, &request).map(TokenAnswer::into_response)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<String>,
 }
 
 impl IntoResponse for TokenAnswer {
@@ -118,108 +112,88 @@ impl IntoResponse for TokenAnswer {
     }
 }
 
+/// What a token is to say.
+pub(crate) struct Grant<'a> {
+    pub(crate) subject: &'a str,
+    pub(crate) scope: String,
+    pub(crate) client: Option<&'a str>,
+    pub(crate) session: Option<Uuid>,
+    pub(crate) xname: Option<&'a domain::Xname>,
+    pub(crate) algorithm: Option<Algorithm>,
+    pub(crate) life: Duration,
+}
+
+impl<'a> Grant<'a> {
+    pub(crate) fn new(subject: &'a str, scope: String, life: Duration) -> Self {
+        Self { subject, scope, client: None, session: None, xname: None, algorithm: None, life }
+    }
+}
+
+/// The time, read here and handed on.
+pub(crate) fn clock() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
 impl Auth {
-    /// A token for whoever is known by their process on this head: never beyond their own role, and never for
-    /// one who is known by a token, which would then live for ever.
-    fn give_to_peer(&self, caller: &Caller, request: &TokenRequest) -> Result<TokenAnswer, Error> {
-        let own = match caller.token {
-            Err(TokenError::Missing) => model::role_of(&caller.scopes).ok_or(Error::Stranger)?,
-            _ => return Err(Error::Stranger),
+    /// Signs a token.
+    pub(crate) fn give(&self, grant: Grant<'_>, now: OffsetDateTime) -> Result<TokenAnswer, Error> {
+        let jti = Uuid::new_v4();
+        // Given in the second in which all before were revoked, it is after them.
+        let before = self.directory.read(|it| it.revoked_before(grant.subject));
+        let given = before.map_or(now.unix_timestamp(), |it| now.unix_timestamp().max(it + 1));
+        let claims = AccessClaims {
+            iss: &self.issuer,
+            sub: grant.subject,
+            aud: [web::AUDIENCE],
+            iat: given,
+            nbf: now.unix_timestamp(),
+            exp: given.saturating_add_unsigned(grant.life.min(LIFE_MAX).as_secs()),
+            jti,
+            scope: &grant.scope,
+            client_id: grant.client,
+            sid: grant.session,
+            xname: grant.xname,
         };
-        let role = match &request.role {
-            None => own,
-            Some(text) => text.parse().map_err(Error::Role)?,
-        };
-        if role > own {
-            return Err(Error::RoleAbove { asked: role_word(role), own: role_word(own) });
+        let algorithm = grant.algorithm.unwrap_or(self.config.algorithm);
+        let access_token = self.keys.sign("at+jwt", &claims, algorithm, now)?;
+        let seconds = grant.life.as_secs();
+        tracing::info!("gave {} a token for {seconds} s, jti {jti}", grant.subject);
+        Ok(TokenAnswer {
+            access_token,
+            token_type: "Bearer",
+            expires_in: seconds,
+            scope: grant.scope,
+            ..TokenAnswer::default()
+        })
+    }
+
+    /// Puts revocations in force, with whatever else the transaction changes; the services hear of it at once.
+    pub(crate) async fn commit_revoked(
+        &self,
+        mut tx: PgTransaction<'static>,
+        revoked: Vec<Revoked>,
+        mut changes: Vec<Change>,
+        now: OffsetDateTime,
+    ) -> Result<(), Error> {
+        let known = self.directory.read(Directory::revoked_count);
+        if known + revoked.len() > REVOKED_MAX {
+            return Err(Error::RevokedMax(REVOKED_MAX));
         }
-        let life = request.seconds.map_or(self.config.token_life.0, Duration::from_secs);
-        if life.is_zero() || life > LIFE_MAX {
-            return Err(Error::Life(LIFE_MAX.as_secs()));
+        for mut revoked in revoked {
+            if let Revoked::Subject { id, before } = &mut revoked
+                && let Some(known) = self.directory.read(|it| it.revoked_before(id))
+            {
+                // What was given since then bears a later second than the clock may show.
+                *before = (*before).max(known + 1);
+            }
+            // Whatever it is about has ended by itself then.
+            let expires = (now + LIFE_MAX).unix_timestamp() + 60;
+            let row = RevokedRow { revoked, expires };
+            store::insert_revoked(&mut *tx, &row).await?;
+            let id = store::revoked_id(&row.revoked);
+            changes.push(Change::put("revoked", id, serde_json::to_value(&row).unwrap_or_default()));
         }
-        let bearer = Bearer { subject: account_of(caller), is_client: false };
-        self.give(bearer, &role.scopes(), life)
+        feed::commit(tx, &changes, &self.directory).await?;
+        Ok(())
     }
-
-    fn give(&self, bearer: Bearer, scopes: &Scopes, life: Duration) -> Result<TokenAnswer, Error> {
-        let (jti, subject) = (Uuid::new_v4(), bearer.subject.clone());
-        let now = OffsetDateTime::now_utc().unix_timestamp();
-        let claims = Claims::new(&self.issuer, bearer, scopes, now, life, jti);
-        let scope = claims.scope().to_owned();
-        let access_token = self.keys.sign(&claims)?;
-        tracing::info!("gave {subject} a token for {} s, jti {jti}", life.as_secs());
-        Ok(TokenAnswer { access_token, token_type: "Bearer", expires_in: life.as_secs(), scope })
-    }
-}
-
-/// The account's name; `uid:N` for one without.
-fn account_of(caller: &Caller) -> String {
-    let user = caller.uid.map(|it| nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(it)));
-    match user {
-        Some(Ok(Some(user))) => user.name,
-        _ => caller.subject.clone(),
-    }
-}
-
-/// A client as it is shown: never anything of its secret.
-#[derive(Debug, Serialize)]
-struct ClientAnswer {
-    id: String,
-    role: String,
-    description: String,
-    created: String,
-    /// Shown once, when the client is made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
-}
-
-impl ClientAnswer {
-    fn new(client: Client, secret: Option<String>) -> Self {
-        let Client { id, role, description, created, secret_sha256: _ } = client;
-        Self { id, role, description, created, secret }
-    }
-}
-
-async fn list_clients(State(auth): State<Auth>) -> Json<Vec<ClientAnswer>> {
-    let clients = auth.clients.read(Clients::list);
-    Json(clients.into_iter().map(|it| ClientAnswer::new(it, None)).collect())
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewClient {
-    id: String,
-    role: String,
-    #[serde(default)]
-    description: String,
-}
-
-async fn create_client(State(auth): State<Auth>, Json(new): Json<NewClient>) -> Result<Response, Error> {
-    if !model::is_client_id(&new.id) {
-        return Err(Error::ClientId(new.id));
-    }
-    let role: Role = new.role.parse().map_err(Error::Role)?;
-    let secret = model::new_secret().map_err(|_| Error::Random)?;
-    let secret_sha256 = model::digest_of(&secret);
-    let digest = URL_SAFE_NO_PAD.decode(&secret_sha256).unwrap_or_default();
-    let mut tx = auth.database.begin().await?;
-    let created = store::insert_client(&mut *tx, &new.id, &digest, role, &new.description).await?;
-    let created = created.format(&Rfc3339).unwrap_or_default();
-    let NewClient { id, role, description } = new;
-    let client = Client { id, role, description, created, secret_sha256 };
-    let row = serde_json::to_value(&client).unwrap_or_default();
-    feed::commit(tx, &[Change::put("client", &client.id, row)], &auth.clients).await?;
-    let answer = ClientAnswer::new(client, Some(secret.to_string()));
-    let place = format!("/pilothouse/v1/clients/{}", answer.id);
-    let headers = [(header::LOCATION, place), (header::CACHE_CONTROL, "no-store".to_owned())];
-    Ok((StatusCode::CREATED, headers, Json(answer)).into_response())
-}
-
-async fn remove_client(State(auth): State<Auth>, Path(id): Path<String>) -> Result<StatusCode, Error> {
-    let mut tx = auth.database.begin().await?;
-    if !store::delete_client(&mut *tx, &id).await? {
-        return Err(Error::NoClient(id));
-    }
-    feed::commit(tx, &[Change::delete("client", &id)], &auth.clients).await?;
-    Ok(StatusCode::NO_CONTENT)
 }

@@ -1,7 +1,9 @@
 //! How others ask auth.
 
+use std::time::Duration;
+
 use axum::http::Method;
-use domain::Role;
+use domain::{Role, Xname};
 use serde::Deserialize;
 use serde_json::json;
 use web::{Client, ClientError};
@@ -34,4 +36,14 @@ pub async fn token(auth: &Client, role: Option<Role>, seconds: Option<u64>) -> R
         body["seconds"] = seconds.into();
     }
     auth.call(Method::POST, "/pilothouse/v1/tokens", Some(&body)).await
+}
+
+/// A token for a booting node, for join alone: it reads that node's own secure data until it ends, within an hour.
+///
+/// # Errors
+///
+/// If auth does not answer, or refuses.
+pub async fn node_token(auth: &Client, xname: &Xname, life: Duration) -> Result<Token, ClientError> {
+    let body = json!({"xname": xname.to_string(), "seconds": life.as_secs()});
+    auth.call(Method::POST, "/pilothouse/v1/node-tokens", Some(&body)).await
 }

@@ -1,72 +1,62 @@
-//! What a token says, who a client is, and how both are checked: pure.
+//! The decisions: what a token says, who a client or a person is, what they may: pure.
 
-use std::collections::HashMap;
-use std::time::Duration;
+mod assertion;
+mod directory;
+mod redirect;
+mod secret;
+mod throttle;
 
-use aws_lc_rs::{constant_time, digest};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use domain::feed::{Change, View};
-use domain::{Role, Scope, Scopes};
-use serde::{Deserialize, Serialize};
+use domain::{Role, Scope, Scopes, Xname};
+use serde::Serialize;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
-/// The audience of our tokens (INTERFACES 5).
-const AUDIENCE: &str = "pilothouse";
-/// A client's secret before it is written as text: too long to be guessed, so that a plain digest keeps it.
-const SECRET_BYTES: usize = 32;
+pub(crate) use assertion::check_assertion;
+pub(crate) use directory::{Account, Client, Directory, PILOTCTL, RevokedRow};
+pub(crate) use redirect::{check_redirect, is_challenge, proves, same_redirect};
+pub(crate) use secret::{digest_of, new_secret, new_user_code, normal_user_code, same};
+pub(crate) use throttle::{Source, Throttle};
 
-/// The claims of a token, in the order they are written.
+/// OpenID Connect's own words, which add no right.
+const OPENID: [&str; 3] = ["openid", "profile", "offline_access"];
+/// Stands for all the rights that someone has.
+pub(crate) const ALL: &str = "pilothouse";
+
+/// The claims of an access token (RFC 9068 section 2.2), in the order they are written.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Claims {
-    iss: String,
-    sub: String,
-    aud: [&'static str; 1],
-    iat: i64,
-    nbf: i64,
-    exp: i64,
-    jti: Uuid,
-    scope: String,
-    /// The client, when it was one that asked (RFC 9068 section 2.2).
+pub(crate) struct AccessClaims<'a> {
+    pub(crate) iss: &'a str,
+    pub(crate) sub: &'a str,
+    pub(crate) aud: [&'static str; 1],
+    pub(crate) iat: i64,
+    pub(crate) nbf: i64,
+    pub(crate) exp: i64,
+    pub(crate) jti: Uuid,
+    pub(crate) scope: &'a str,
+    /// The client that asked, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<String>,
+    pub(crate) client_id: Option<&'a str>,
+    /// The log-in it comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sid: Option<Uuid>,
+    /// The node, of a node's token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) xname: Option<&'a Xname>,
 }
 
-/// Who is given a token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Bearer {
-    pub(crate) subject: String,
-    pub(crate) is_client: bool,
-}
-
-impl Claims {
-    /// A token's claims; `now` in seconds since 1970.
-    pub(crate) fn new(
-        issuer: &str,
-        bearer: Bearer,
-        scopes: &Scopes,
-        now: i64,
-        life: Duration,
-        jti: Uuid,
-    ) -> Self {
-        let words: Vec<String> = scopes.iter().map(ToString::to_string).collect();
-        Self {
-            iss: issuer.to_owned(),
-            aud: [AUDIENCE],
-            iat: now,
-            nbf: now,
-            exp: now.saturating_add_unsigned(life.as_secs()),
-            jti,
-            scope: words.join(" "),
-            client_id: bearer.is_client.then(|| bearer.subject.clone()),
-            sub: bearer.subject,
-        }
-    }
-
-    pub(crate) fn scope(&self) -> &str {
-        &self.scope
-    }
+/// The claims of an identity token (OpenID Connect Core 1.0 section 2).
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct IdClaims<'a> {
+    pub(crate) iss: &'a str,
+    pub(crate) sub: &'a str,
+    pub(crate) aud: &'a str,
+    pub(crate) iat: i64,
+    pub(crate) exp: i64,
+    pub(crate) auth_time: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) nonce: Option<&'a str>,
+    pub(crate) sid: Uuid,
+    pub(crate) preferred_username: &'a str,
+    pub(crate) role: &'static str,
 }
 
 /// The highest role whose every right is among these.
@@ -83,87 +73,69 @@ pub(crate) fn role_word(role: Role) -> &'static str {
     }
 }
 
+/// Rights as a token has them.
+pub(crate) fn scope_text(scopes: &Scopes) -> String {
+    scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
 /// What a client asks for out of what it may have; all of it if it names nothing. None: a word it may not
 /// have.
 pub(crate) fn narrow(allowed: &Scopes, asked: Option<&str>) -> Option<Scopes> {
-    // OpenID Connect's own word, which libraries send unasked; it adds no right.
-    let mut words =
-        asked.unwrap_or_default().split(' ').filter(|it| !it.is_empty() && *it != "openid").peekable();
+    let mut words = words(asked.unwrap_or_default()).filter(|it| !OPENID.contains(it)).peekable();
     if words.peek().is_none() {
         return Some(*allowed);
     }
-    words.map(|it| it.parse::<Scope>().ok().filter(|it| allowed.contains(it))).collect()
-}
-
-/// Whether the text may be a client's identifier: letters, digits, `.`, `_` and `-`, at most 64.
-pub(crate) fn is_client_id(text: &str) -> bool {
-    let inner = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'_' | b'-');
-    (1..=64).contains(&text.len()) && text.bytes().all(inner)
-}
-
-/// A service client as the Mirror holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Client {
-    pub(crate) id: String,
-    pub(crate) role: String,
-    pub(crate) description: String,
-    /// RFC 3339.
-    pub(crate) created: String,
-    /// SHA-256 of the secret, in base64url.
-    pub(crate) secret_sha256: String,
-}
-
-/// The clients by identifier.
-#[derive(Debug, Default)]
-pub(crate) struct Clients(HashMap<String, Client>);
-
-impl View for Clients {
-    fn apply(&mut self, change: &Change) -> Result<(), serde_json::Error> {
-        if change.kind == "client" {
-            self.0.remove(&change.id);
-            if !change.row.is_null() {
-                self.0.insert(change.id.clone(), Client::deserialize(&change.row)?);
-            }
+    let mut scopes = Scopes::new();
+    for word in words {
+        if word == ALL {
+            scopes = *allowed;
+        } else {
+            scopes.insert(word.parse::<Scope>().ok().filter(|it| allowed.contains(it))?);
         }
-        Ok(())
     }
+    Some(scopes)
 }
 
-impl Clients {
-    /// Every client, by identifier.
-    pub(crate) fn list(&self) -> Vec<Client> {
-        let mut all: Vec<Client> = self.0.values().cloned().collect();
-        all.sort_by(|one, other| one.id.cmp(&other.id));
-        all
-    }
-
-    /// The role of the client with this identifier and secret. It takes as long for one that is not there.
-    pub(crate) fn role(&self, id: &str, secret: &str) -> Option<Role> {
-        let given = digest_of(secret);
-        let client = self.0.get(id);
-        let kept = client.map_or(given.as_str(), |it| it.secret_sha256.as_str());
-        let same = constant_time::verify_slices_are_equal(given.as_bytes(), kept.as_bytes()).is_ok();
-        client.filter(|_| same)?.role.parse().ok()
-    }
+/// Whether each word asked for someone is one: a right, one of OpenID Connect's, or all.
+pub(crate) fn is_scope(asked: &str) -> bool {
+    words(asked).all(|it| it == ALL || OPENID.contains(&it) || it.parse::<Scope>().is_ok_and(is_a_persons))
 }
 
-/// A new secret as text.
-pub(crate) fn new_secret() -> Result<Zeroizing<String>, aws_lc_rs::error::Unspecified> {
-    let mut bytes = Zeroizing::new([0; SECRET_BYTES]);
-    aws_lc_rs::rand::fill(&mut *bytes)?;
-    Ok(Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes)))
+/// What someone gets of what was asked for: what their role has and no more, and nothing unasked.
+pub(crate) fn scope_for(role: Role, asked: &str) -> String {
+    let allowed = role.scopes();
+    let mut scopes = Scopes::new();
+    let mut kept: Vec<&str> = Vec::new();
+    for word in words(asked) {
+        match word.parse::<Scope>() {
+            _ if word == ALL => scopes = allowed,
+            Ok(scope) if allowed.contains(&scope) => drop(scopes.insert(scope)),
+            _ if OPENID.contains(&word) && !kept.contains(&word) => kept.push(word),
+            _ => {}
+        }
+    }
+    let rights = scope_text(&scopes);
+    kept.into_iter().chain((!rights.is_empty()).then_some(&*rights)).collect::<Vec<_>>().join(" ")
 }
 
-/// What is kept of a secret.
-pub(crate) fn digest_of(secret: &str) -> String {
-    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, secret.as_bytes()))
+fn is_a_persons(scope: Scope) -> bool {
+    scope != Scope::Node
+}
+
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(' ').filter(|it| !it.is_empty())
+}
+
+/// Whether the text may be a client's or a person's name: letters, digits, `.`, `_` and `-`, at most 64; not one
+/// that is our own.
+pub(crate) fn is_name(text: &str) -> bool {
+    let inner = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'_' | b'-');
+    (1..=64).contains(&text.len()) && text.bytes().all(inner) && ![PILOTCTL, web::AUDIENCE].contains(&text)
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::{Clients, digest_of, is_client_id, narrow, new_secret, role_of};
-    use domain::feed::{Change, View};
+    use super::{is_name, is_scope, narrow, role_of, scope_for};
     use domain::{Role, Scope, Service};
 
     #[test]
@@ -179,25 +151,27 @@ mod tests {
         let viewer = Role::Viewer.scopes();
         assert_eq!(narrow(&viewer, None), Some(viewer));
         assert_eq!(narrow(&viewer, Some("openid")), Some(viewer));
+        assert_eq!(narrow(&viewer, Some("pilothouse")), Some(viewer));
         assert_eq!(narrow(&viewer, Some("boot:read")), Some([Scope::Read(Service::Boot)].into()));
-        assert_eq!(narrow(&viewer, Some("boot:read boot:write")), None);
-        assert_eq!(narrow(&viewer, Some("root")), None);
+        for asked in ["boot:read boot:write", "root", "node"] {
+            assert_eq!(narrow(&viewer, Some(asked)), None);
+        }
     }
 
     #[test]
-    fn a_client_is_known_by_its_secret_alone() {
-        let secret = new_secret().unwrap();
-        let row = serde_json::json!({"id": "ci", "role": "operator", "description": "", "created": "",
-            "secret_sha256": digest_of(&secret)});
-        let mut clients = Clients::default();
-        clients.apply(&Change::put("client", "ci", row)).unwrap();
-        assert_eq!(clients.role("ci", &secret), Some(Role::Operator));
-        assert_eq!(clients.role("ci", "wrong"), None);
-        assert_eq!(clients.role("nobody", &secret), None);
-        clients.apply(&Change::delete("client", "ci")).unwrap();
-        assert_eq!(clients.role("ci", &secret), None);
-        assert!(
-            is_client_id("ci-runner.1") && !is_client_id("") && !is_client_id("a b") && !is_client_id("a:b")
-        );
+    fn a_person_gets_what_they_have_of_what_was_asked() {
+        assert_eq!(scope_for(Role::Viewer, "openid boot:read boot:write"), "openid boot:read");
+        assert_eq!(scope_for(Role::Viewer, "openid  openid"), "openid");
+        assert!(scope_for(Role::Admin, "openid pilothouse").contains("boot:write"));
+        assert!(!scope_for(Role::Admin, "pilothouse node").contains("node"));
+        assert!(is_scope("openid pilothouse boot:read") && !is_scope("root") && !is_scope("node"));
+    }
+
+    #[test]
+    fn names_are_plain() {
+        assert!(is_name("ci-runner.1"));
+        for name in ["", "a b", "a:b", "pilotctl", "pilothouse", &"a".repeat(65)] {
+            assert!(!is_name(name), "{name}");
+        }
     }
 }

@@ -31,9 +31,9 @@ use tower::ServiceExt;
 
 use crate::{Guard, Peer, Problem, Verifier, metrics, scoped};
 use body::Taken;
-use stream::Unread;
 
 pub use body::discard;
+pub use stream::Unread;
 
 /// The longest body that is taken: 10,000 components are about 2 MB.
 pub const BODY_MAX: usize = 16 << 20;

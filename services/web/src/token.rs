@@ -1,30 +1,32 @@
-//! Bearer tokens: JWTs of our own issuer and of those the document trusts (RFC 7519, RFC 8725).
+//! Bearer tokens: of our own issuer (RFC 9068) and of those the document trusts. Keys, trusted issuers and what was
+//! revoked come from auth, by one call that waits for the next change.
 
-use std::collections::HashMap;
+mod claims;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use domain::{Document, Role, Scope, Scopes, Service, Xname};
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use serde::Deserialize;
+use domain::{Document, Role, Service};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::Client;
+use crate::jwt::{Jws, PublicKey, TOKEN_MAX};
 
-/// A longer token is refused unread.
-const TOKEN_MAX: usize = 4096;
+pub use claims::Claims;
+
 /// The audience of our own tokens.
-const AUDIENCE: &str = "pilothouse";
+pub const AUDIENCE: &str = "pilothouse";
 /// So many good tokens are remembered: to verify one takes longer than to answer most requests.
 const REMEMBERED_MAX: usize = 1024;
-/// How far clocks may be apart.
-const LEEWAY: Duration = Duration::from_secs(5);
-/// How often the issuer's keys are read again.
-const REFRESH: Duration = Duration::from_secs(60);
+/// The least time between two questions to auth, which answers when something has changed.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause while auth is down.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Why a token is not good; the texts are the recorded services' (recording `smd-auth`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,61 +43,87 @@ pub enum TokenError {
     /// A claim is not there.
     #[error("missing required claim")]
     Claim,
-    /// Everything else: signature, algorithm, key, issuer, audience, form.
+    /// Everything else: signature, algorithm, key, issuer, audience, form, revoked.
     #[error("token is unauthorized")]
     Unauthorized,
 }
 
-/// What a good token says.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Claims {
-    // One that is left out is refused by the validation, in the recorded words, not by the parser.
-    /// Who issued it.
+/// What auth tells the services: `GET /pilothouse/v1/verifier`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Trust {
+    /// Another one after each change.
+    pub generation: String,
+    /// Our own keys, as JWKs.
+    pub keys: Vec<Value>,
+    /// Other issuers.
     #[serde(default)]
-    pub iss: String,
-    /// Whom it is about.
+    pub trusted: Vec<TrustedIssuer>,
+    /// What is no longer good.
     #[serde(default)]
-    pub sub: String,
-    /// Rights, separated by blanks (RFC 8693 section 4.2).
-    #[serde(default)]
-    pub scope: Option<String>,
-    /// Rights as an array, as Hydra writes them.
-    #[serde(default)]
-    pub scp: Vec<String>,
-    /// The node of a node token.
-    #[serde(default)]
-    pub xname: Option<Xname>,
-    /// Until when it is good, and from when on: seconds since 1970, which may have a fraction (RFC 7519 section 2).
-    #[serde(default)]
-    exp: f64,
-    #[serde(default)]
-    nbf: Option<f64>,
-    /// The role that the document gives every token of this issuer.
-    #[serde(skip)]
-    granted: Option<Role>,
+    pub revoked: Vec<Revoked>,
 }
 
-/// An issuer the document trusts beside our own: `[[auth.trusted]]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Trusted {
-    issuer: String,
-    audience: String,
-    jwks_file: std::path::PathBuf,
-    role: String,
+/// An issuer the document trusts beside our own: `[[auth.trusted]]`, with its keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrustedIssuer {
+    /// Its `iss`.
+    pub issuer: String,
+    /// The `aud` its tokens must have.
+    pub audience: String,
+    /// The role of whoever has no other by `roles`.
+    #[serde(default)]
+    pub role: Option<Role>,
+    /// The claim that tells of roles; `a.b` is the member b of the claim a.
+    #[serde(default)]
+    pub claim: Option<String>,
+    /// Which of its values means which role; the highest counts.
+    #[serde(default)]
+    pub roles: BTreeMap<String, Role>,
+    /// Its keys, as JWKs.
+    pub keys: Vec<Value>,
 }
 
+/// What is no longer good though it has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
+pub enum Revoked {
+    /// The token of this `jti`.
+    Token {
+        /// Its `jti`.
+        id: String,
+    },
+    /// Every token of a log-in, by their `sid`.
+    Session {
+        /// Their `sid`.
+        id: String,
+    },
+    /// Every token of someone that was given up to a moment.
+    Subject {
+        /// Their `sub`.
+        id: String,
+        /// Seconds since 1970.
+        before: i64,
+    },
+}
+
+/// A key, and whose tokens it signs.
 struct Key {
-    key: DecodingKey,
-    validation: Validation,
-    granted: Option<Role>,
+    key: PublicKey,
+    issuer: Arc<Issuer>,
+}
+
+/// Whose tokens they are.
+enum Issuer {
+    /// Ours.
+    Own { issuer: String },
+    /// Another's.
+    Trusted(TrustedIssuer),
 }
 
 /// Verifies tokens with keys that are held in memory.
 pub struct Verifier {
     issuer: String,
     keys: ArcSwap<Keys>,
-    trusted: Vec<Trusted>,
 }
 
 /// The keys of one moment, and the tokens that were found good by them.
@@ -103,94 +131,81 @@ pub struct Verifier {
 struct Keys {
     /// By `kid`; two issuers may use the same.
     by_id: HashMap<String, Vec<Key>>,
+    revoked: HashSet<Revoked>,
+    /// By subject: what was given up to then is no longer good.
+    before: HashMap<String, i64>,
     /// By digest; the tokens themselves are kept nowhere.
     good: RwLock<HashMap<[u8; 32], Arc<Claims>>>,
 }
 
-impl Claims {
-    fn is_good_at(&self, now: f64) -> bool {
-        let leeway = LEEWAY.as_secs_f64();
-        now < self.exp + leeway && self.nbf.is_none_or(|it| it <= now + leeway)
-    }
-
-    /// The rights.
-    #[must_use]
-    pub fn scopes(&self) -> Scopes {
-        if let Some(role) = self.granted {
-            return role.scopes();
-        }
-        let words = self.scope.as_deref().unwrap_or_default().split(' ');
-        let words = words.chain(self.scp.iter().map(String::as_str));
-        words.filter_map(|it| it.parse::<Scope>().ok()).collect()
-    }
-}
-
 impl Verifier {
-    /// A verifier that knows no key yet but those of trusted issuers' files.
+    /// A verifier that knows no key yet.
     ///
     /// # Errors
     ///
-    /// If `[[auth.trusted]]` or a file it names cannot be read.
+    /// If the cluster's names make no issuer.
     pub fn new(document: &Document) -> anyhow::Result<Self> {
-        let trusted: Vec<Trusted> = match document.auth.get("trusted") {
-            None => Vec::new(),
-            Some(value) => value.clone().try_into().context("read auth.trusted")?,
-        };
         let issuer = format!("https://{}:8443", document.cluster.service_name());
-        let verifier = Self { issuer, keys: ArcSwap::default(), trusted };
-        verifier.set_keys(&JwkSet { keys: Vec::new() })?;
-        Ok(verifier)
+        issuer.parse::<http::Uri>().with_context(|| format!("{issuer} is no address"))?;
+        Ok(Self { issuer, keys: ArcSwap::default() })
     }
 
-    /// Takes our own issuer's keys, and reads the trusted issuers' files again.
-    ///
-    /// # Errors
-    ///
-    /// If a file cannot be read; the keys stay as they were.
-    pub fn set_keys(&self, own: &JwkSet) -> anyhow::Result<()> {
-        let mut keys: HashMap<String, Vec<Key>> = HashMap::new();
-        let mut add = |set: &JwkSet, issuer: &str, audience: &str, granted: Option<Role>| {
-            for jwk in &set.keys {
-                if let (Some(kid), Some(key)) =
-                    (jwk.common.key_id.clone(), key_of(jwk, issuer, audience, granted))
-                {
-                    keys.entry(kid).or_default().push(key);
+    /// Takes what auth tells in place of what was known before.
+    pub fn set(&self, trust: &Trust) {
+        let mut by_id: HashMap<String, Vec<Key>> = HashMap::new();
+        let mut add = |jwks: &[Value], issuer: Issuer| {
+            let issuer = Arc::new(issuer);
+            for jwk in jwks {
+                if let (Some(kid), Some(key)) = (jwk["kid"].as_str(), PublicKey::from_jwk(jwk)) {
+                    by_id.entry(kid.to_owned()).or_default().push(Key { key, issuer: Arc::clone(&issuer) });
                 }
             }
         };
-        add(own, &self.issuer, AUDIENCE, None);
-        for it in &self.trusted {
-            let text = std::fs::read_to_string(&it.jwks_file)
-                .with_context(|| format!("read {}", it.jwks_file.display()))?;
-            let set =
-                serde_json::from_str(&text).with_context(|| format!("parse {}", it.jwks_file.display()))?;
-            let role = it.role.parse().map_err(anyhow::Error::msg)?;
-            add(&set, &it.issuer, &it.audience, Some(role));
+        add(&trust.keys, Issuer::Own { issuer: self.issuer.clone() });
+        for it in &trust.trusted {
+            // Nobody else speaks in our name.
+            if it.issuer != self.issuer {
+                add(&it.keys, Issuer::Trusted(it.clone()));
+            }
         }
-        self.keys.store(Arc::new(Keys { by_id: keys, good: RwLock::default() }));
-        Ok(())
+        let mut keys = Keys { by_id, ..Keys::default() };
+        for it in &trust.revoked {
+            match it {
+                Revoked::Subject { id, before } => {
+                    let known = keys.before.entry(id.clone()).or_insert(*before);
+                    *known = (*known).max(*before);
+                }
+                other => drop(keys.revoked.insert(other.clone())),
+            }
+        }
+        self.keys.store(Arc::new(keys));
     }
 
-    /// Follows the issuer's keys over its socket until `stop`; the last ones stay good while it is down.
+    /// Follows what auth tells over its socket until `stop`; what it told last holds while it is down.
     pub async fn follow(&self, auth: Client, stop: CancellationToken) {
-        let mut wait = Duration::from_millis(100);
+        let (mut known, mut wait) = (String::new(), PAUSE);
         while !stop.is_cancelled() {
-            let asked = Instant::now();
-            match auth.get::<JwkSet>("/.well-known/jwks.json").await {
-                Ok(set) => {
-                    if let Err(error) = self.set_keys(&set) {
-                        tracing::warn!("the token keys stay as they were: {error:#}");
+            let path = format!("/pilothouse/v1/verifier?after={known}");
+            let told = tokio::select! {
+                () = stop.cancelled() => return,
+                told = auth.get::<Trust>(&path) => told,
+            };
+            match told {
+                Ok(trust) => {
+                    if trust.generation != known {
+                        self.set(&trust);
+                        known = trust.generation;
                     }
-                    wait = REFRESH;
+                    wait = PAUSE;
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "the issuer's keys cannot be read");
-                    wait = (wait * 2).min(Duration::from_secs(5));
+                    tracing::debug!(%error, "auth does not tell the keys of tokens");
+                    wait = (wait * 2).min(PAUSE_MAX);
                 }
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = tokio::time::sleep_until((asked + wait).into()) => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
     }
@@ -201,6 +216,16 @@ impl Verifier {
     ///
     /// The first thing that is wrong with it.
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        self.verify_at(token, now)
+    }
+
+    /// The same at a moment, in seconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it.
+    pub fn verify_at(&self, token: &str, now: f64) -> Result<Arc<Claims>, TokenError> {
         if token.len() > TOKEN_MAX {
             return Err(TokenError::Unauthorized);
         }
@@ -208,11 +233,10 @@ impl Verifier {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
         let digest: [u8; 32] = digest.as_ref().try_into().map_err(|_| TokenError::Unauthorized)?;
         let known = keys.good.read().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         if let Some(claims) = known.filter(|it| it.is_good_at(now)) {
             return Ok(claims);
         }
-        let claims = Arc::new(keys.verify(token)?);
+        let claims = Arc::new(keys.verify(token, now)?);
         let mut good = keys.good.write().unwrap_or_else(PoisonError::into_inner);
         if good.len() >= REMEMBERED_MAX {
             good.retain(|_, it| it.is_good_at(now));
@@ -226,45 +250,23 @@ impl Verifier {
 }
 
 impl Keys {
-    fn verify(&self, token: &str) -> Result<Claims, TokenError> {
-        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Unauthorized)?;
-        let candidates =
-            header.kid.as_ref().and_then(|it| self.by_id.get(it)).ok_or(TokenError::Unauthorized)?;
-        let mut refused = TokenError::Unauthorized;
-        for candidate in candidates {
-            match jsonwebtoken::decode::<Claims>(token, &candidate.key, &candidate.validation) {
-                Ok(good) => return Ok(Claims { granted: candidate.granted, ..good.claims }),
-                Err(error) => {
-                    let error = match error.kind() {
-                        ErrorKind::ExpiredSignature => TokenError::Expired,
-                        ErrorKind::ImmatureSignature => TokenError::NotYet,
-                        ErrorKind::MissingRequiredClaim(_) => TokenError::Claim,
-                        _ => TokenError::Unauthorized,
-                    };
-                    if refused == TokenError::Unauthorized {
-                        refused = error;
-                    }
-                }
-            }
-        }
-        Err(refused)
+    fn verify(&self, token: &str, now: f64) -> Result<Claims, TokenError> {
+        let token = Jws::parse(token).ok_or(TokenError::Unauthorized)?;
+        let candidates = token.kid.as_ref().and_then(|it| self.by_id.get(it));
+        let key = candidates.into_iter().flatten().find(|it| token.is_signed_by(&it.key));
+        let claims = match &*key.ok_or(TokenError::Unauthorized)?.issuer {
+            Issuer::Own { issuer } => claims::read_own(&token, issuer, now)?,
+            Issuer::Trusted(it) => return claims::read_trusted(&token, it, now),
+        };
+        if self.is_revoked(&claims) { Err(TokenError::Unauthorized) } else { Ok(claims) }
     }
-}
 
-/// A key with the one algorithm it is for; the token's header chooses a key, never an algorithm.
-fn key_of(jwk: &Jwk, issuer: &str, audience: &str, granted: Option<Role>) -> Option<Key> {
-    let algorithm = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => Algorithm::RS256,
-        AlgorithmParameters::EllipticCurve(_) => Algorithm::ES256,
-        _ => return None,
-    };
-    let mut validation = Validation::new(algorithm);
-    validation.leeway = LEEWAY.as_secs();
-    validation.validate_nbf = true;
-    validation.set_issuer(&[issuer]);
-    validation.set_audience(&[audience]);
-    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    Some(Key { key: DecodingKey::from_jwk(jwk).ok()?, validation, granted })
+    fn is_revoked(&self, claims: &Claims) -> bool {
+        let has = |it: Revoked| self.revoked.contains(&it);
+        has(Revoked::Token { id: claims.jti.clone() })
+            || claims.sid.as_ref().is_some_and(|it| has(Revoked::Session { id: it.clone() }))
+            || self.before.get(&claims.sub).is_some_and(|it| claims.iat <= *it)
+    }
 }
 
 /// The client by which services ask the issuer.

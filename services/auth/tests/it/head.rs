@@ -6,7 +6,7 @@ use std::time::Duration;
 use auth::Auth;
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use daemon::{Address, Context, Paths};
 use domain::{Document, Service};
 use http_body_util::BodyExt;
@@ -14,10 +14,13 @@ use serde_json::Value;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
-use web::{Client, Database, Guard, Peer, Verifier};
+use web::{Client, Database, Guard, Peer, Trust, Verifier};
 
 /// How long anything may take.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// Everybody's.
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 pub(crate) struct Head {
     pub(crate) folder: tempfile::TempDir,
@@ -74,28 +77,70 @@ impl Running {
         tokio::spawn(async move { upkeep.upkeep(&context).await });
         let verifier = Arc::new(Verifier::new(&head.document).unwrap());
         let running = Self { head, verifier, auth, _stop: stop.drop_guard() };
-        let keys = running.wait_for_keys().await;
-        running.verifier.set_keys(&serde_json::from_value(keys).unwrap()).unwrap();
+        let live = async {
+            while running.call(root(), "GET", "/readyz", "").await.1["directory"] != "live" {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, live).await.unwrap();
+        running.refresh().await;
         running
     }
 
-    async fn wait_for_keys(&self) -> Value {
-        tokio::time::timeout(LIMIT, async {
-            loop {
-                let (status, keys) = self.call(Peer::default(), "GET", "/.well-known/jwks.json", "").await;
-                if status == StatusCode::OK {
-                    return keys;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await
-        .unwrap()
+    /// The verifier learns what the services are told now.
+    pub(crate) async fn refresh(&self) -> Trust {
+        let (status, trust) = self.call(root(), "GET", "/pilothouse/v1/verifier", "").await;
+        assert_eq!(status, StatusCode::OK, "{trust}");
+        let trust: Trust = serde_json::from_value(trust).unwrap();
+        self.verifier.set(&trust);
+        trust
     }
 
     fn router(&self, peer: Peer) -> Router {
         let guard = Guard { service: Service::Auth, verifier: Arc::clone(&self.verifier) };
         auth::router(self.auth.clone()).layer(axum::Extension(guard)).layer(axum::Extension(peer))
+    }
+
+    /// A request as it stands, from this peer; the answer with its headers, and its body as text.
+    pub(crate) async fn ask(&self, peer: Peer, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
+        let response = self.router(peer).oneshot(request).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, headers, String::from_utf8(body.into()).unwrap())
+    }
+
+    /// A new person.
+    pub(crate) async fn new_user(&self, name: &str, role: &str) {
+        let body = format!(r#"{{"name":"{name}","role":"{role}","password":"{PASSWORD}"}}"#);
+        let (status, answer) = self.call(root(), "POST", "/pilothouse/v1/users", &body).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+    }
+
+    /// Opens a page, fills its form with these fields beside its own hidden ones, and sends it: what comes back.
+    pub(crate) async fn submit(
+        &self,
+        page: &str,
+        fields: &[(&str, &str)],
+    ) -> (StatusCode, HeaderMap, String) {
+        let request = Request::get(page).header("x-forwarded-for", "10.0.0.9").body(Body::empty()).unwrap();
+        let (status, headers, html) = self.ask(through_gateway(), request).await;
+        assert_eq!(status, StatusCode::OK, "{html}");
+        let cookie = headers[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        for input in html.split("<input type=\"hidden\" name=\"").skip(1) {
+            let (name, rest) = input.split_once("\" value=\"").unwrap();
+            let value = rest.split('"').next().unwrap().replace("&amp;", "&");
+            form.append_pair(name, &value);
+        }
+        form.extend_pairs(fields);
+        let path = page.split('?').next().unwrap();
+        let request = Request::post(path)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(header::COOKIE, cookie)
+            .header("x-forwarded-for", "10.0.0.9")
+            .body(Body::from(form.finish()))
+            .unwrap();
+        self.ask(through_gateway(), request).await
     }
 
     /// A request as it stands, from this peer.

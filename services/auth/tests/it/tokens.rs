@@ -6,7 +6,7 @@ use domain::{Role, Scope, Service};
 use sqlx::PgPool;
 use web::{Peer, TokenError};
 
-use crate::head::{Running, root, through_gateway};
+use crate::head::{LIMIT, Running, root, through_gateway};
 
 const TOKENS: &str = "/pilothouse/v1/tokens";
 
@@ -75,7 +75,7 @@ async fn a_forged_token_is_refused(db: PgPool) {
     }
     // A good one is remembered, but no longer than the keys are.
     assert!(auth.verifier.verify(token).is_ok() && auth.verifier.verify(token).is_ok());
-    auth.verifier.set_keys(&jsonwebtoken::jwk::JwkSet { keys: Vec::new() }).unwrap();
+    auth.verifier.set(&web::Trust::default());
     assert_eq!(auth.verifier.verify(token).unwrap_err(), TokenError::Unauthorized);
 }
 
@@ -91,4 +91,72 @@ async fn discovery_names_what_there_is(db: PgPool) {
     let key = keys["keys"][0].as_object().unwrap();
     assert_eq!(key["alg"], "ES256");
     assert!(!key.contains_key("d"), "a private key must never be published");
+}
+
+/// What a node reads its own secure data with.
+#[sqlx::test(migrator = "auth::MIGRATIONS")]
+async fn join_alone_gets_the_tokens_of_nodes(db: PgPool) {
+    let auth = Running::start(db).await;
+    let (path, body) = ("/pilothouse/v1/node-tokens", r#"{"xname":"x1000c1s7b1n0","seconds":300}"#);
+    for peer in [root(), operator(), through_gateway(), Peer::of_uid(Service::Boot.uid())] {
+        assert_eq!(auth.call(peer, "POST", path, body).await.0, StatusCode::FORBIDDEN);
+    }
+    let join = Service::ALL.into_iter().find(|it| it.name() == "join").unwrap();
+    let (status, answer) = auth.call(Peer::of_uid(join.uid()), "POST", path, body).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let claims = auth.verifier.verify(answer["access_token"].as_str().unwrap()).unwrap();
+    assert_eq!(claims.xname.as_ref().map(ToString::to_string).as_deref(), Some("x1000c1s7b1n0"));
+    assert_eq!(claims.scopes(), [Scope::Node].into());
+    for body in [r#"{"xname":"x1000c1s7b1n0","seconds":0}"#, r#"{"xname":"nid001","seconds":60}"#] {
+        let answer = auth.call(Peer::of_uid(join.uid()), "POST", path, body).await;
+        assert_eq!(answer.0, StatusCode::BAD_REQUEST, "{}", answer.1);
+    }
+}
+
+/// Keys are rotated without a token being lost, or at once with all of them.
+#[sqlx::test(migrator = "auth::MIGRATIONS")]
+async fn keys_are_rotated(db: PgPool) {
+    let auth = Running::start(db).await;
+    let token = auth.call(root(), "POST", TOKENS, "{}").await.1["access_token"].as_str().unwrap().to_owned();
+    let path = "/pilothouse/v1/keys/rotate";
+    let (status, keys) = auth.call(root(), "POST", path, "{}").await;
+    assert_eq!(status, StatusCode::OK, "{keys}");
+    assert_eq!(keys.as_array().unwrap().len(), 4, "two of each algorithm: {keys}");
+    let (_, same) = auth.call(root(), "POST", path, "{}").await;
+    assert_eq!(same, keys, "the next ones wait already");
+    assert_eq!(auth.call(operator(), "POST", path, "{}").await.0, StatusCode::UNAUTHORIZED);
+    auth.refresh().await;
+    assert!(auth.verifier.verify(&token).is_ok());
+    let (_, new) = auth.call(root(), "POST", path, r#"{"at_once":true}"#).await;
+    assert_eq!(new.as_array().unwrap().len(), 2, "{new}");
+    auth.refresh().await;
+    assert_eq!(auth.verifier.verify(&token).unwrap_err(), TokenError::Unauthorized);
+    let (_, answer) = auth.call(root(), "POST", TOKENS, "{}").await;
+    assert!(auth.verifier.verify(answer["access_token"].as_str().unwrap()).is_ok());
+}
+
+#[sqlx::test(migrator = "auth::MIGRATIONS")]
+async fn a_revoked_token_is_no_longer_good(db: PgPool) {
+    let auth = Running::start(db).await;
+    let give =
+        async || auth.call(root(), "POST", TOKENS, "{}").await.1["access_token"].as_str().unwrap().to_owned();
+    let (one, other) = (give().await, give().await);
+    let known = auth.refresh().await;
+    let claims = auth.verifier.verify(&one).unwrap();
+    // Who waits for a change hears of it.
+    let waiting = format!("/pilothouse/v1/verifier?after={}", known.generation);
+    let one_token = format!(r#"{{"token":"{}"}}"#, claims.jti);
+    let (revoked, told) = tokio::join!(
+        auth.call(root(), "POST", "/pilothouse/v1/revocations", &one_token),
+        tokio::time::timeout(LIMIT, auth.call(root(), "GET", &waiting, ""))
+    );
+    assert_eq!(revoked.0, StatusCode::NO_CONTENT);
+    assert_eq!(told.unwrap().1["revoked"][0]["id"], claims.jti.as_str());
+    auth.refresh().await;
+    assert_eq!(auth.verifier.verify(&one).unwrap_err(), TokenError::Unauthorized);
+    assert!(auth.verifier.verify(&other).is_ok());
+    auth.call(root(), "POST", "/pilothouse/v1/revocations", r#"{"subject":"root"}"#).await;
+    auth.refresh().await;
+    assert_eq!(auth.verifier.verify(&other).unwrap_err(), TokenError::Unauthorized);
+    assert!(auth.verifier.verify(&give().await).is_ok(), "what is given afterwards is good at once");
 }

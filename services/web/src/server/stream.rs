@@ -11,14 +11,15 @@ use tokio::time::Sleep;
 /// A stream that fails when nothing can be written for a time. The timer is made when a write waits, so that quick
 /// clients cost none.
 #[derive(Debug)]
-pub(super) struct Unread<S> {
+pub struct Unread<S> {
     stream: S,
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Unread<S> {
-    pub(super) fn new(stream: S, limit: Duration) -> Self {
+    /// This stream, and how long a write may wait.
+    pub fn new(stream: S, limit: Duration) -> Self {
         Self { stream, limit, timer: None }
     }
 
