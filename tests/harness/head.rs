@@ -205,6 +205,7 @@ impl Head {
         let ports = [
             ("dhcp.script_port", Service::Gateway, "plain"),
             ("dhcp.images_port", Service::Images, "images"),
+            ("ca.validation.head_port", Service::Gateway, "tls"),
         ];
         for (path, service, socket) in ports {
             defaults.extend(self.address(service, socket).map(|it| (path, i64::from(it.port()).into())));

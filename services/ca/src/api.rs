@@ -1,89 +1,45 @@
 //! The routes of ca.
 
+pub(crate) mod acme;
+pub(crate) mod eab;
+mod own;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use domain::{Scope, Service};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-use web::{Caller, Json, TokenError};
+use web::scoped;
 
 use crate::authority::Authorities;
-use crate::error::Error;
+use acme::Acme;
 
 /// What the routes work with.
 #[derive(Clone)]
 pub struct Ca {
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) leaf_life: Duration,
+    pub(crate) acme: Arc<Acme>,
 }
 
-/// Every route. The root certificate is open to all: whoever verifies us needs it first.
+/// Every route. Root certificates and revocation lists are open to all: whoever verifies us needs them first.
 pub fn router(ca: Ca) -> Router {
+    let write = Scope::Write(Service::Ca);
     Router::new()
-        .route("/pilothouse/v1/head-certificate", post(create_head_certificate))
-        .route("/pilothouse/v1/root.pem", get(show_root))
-        .route("/root.pem", get(show_root))
-        .route("/roots.pem", get(show_root))
-        .route("/readyz", get(show_readiness))
+        .route("/pilothouse/v1/head-certificate", post(own::create_head_certificate))
+        .route("/pilothouse/v1/root.pem", get(own::show_roots))
+        .route("/root.pem", get(own::show_roots))
+        .route("/roots.pem", get(own::show_roots))
+        .route("/crl/{name}", get(own::show_list))
+        .route(
+            "/pilothouse/v1/eab",
+            scoped(get(eab::list), Scope::Read(Service::Ca)).merge(scoped(post(eab::create), write)),
+        )
+        .route("/pilothouse/v1/eab/{id}", scoped(delete(eab::remove), write))
+        .route("/pilothouse/v1/site/request", scoped(post(own::create_request), write))
+        .route("/pilothouse/v1/site/chain", scoped(post(own::install_chain), write))
+        .route("/readyz", get(own::show_readiness))
+        .merge(acme::router(&ca))
         .with_state(ca)
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HeadRequest {
-    csr_pem: String,
-}
-
-/// The head's certificate, with the intermediate behind it.
-#[derive(Debug, Serialize)]
-struct HeadAnswer {
-    chain_pem: String,
-    not_before: String,
-    not_after: String,
-}
-
-async fn create_head_certificate(
-    State(ca): State<Ca>,
-    caller: Caller,
-    Json(request): Json<HeadRequest>,
-) -> Result<Json<HeadAnswer>, Error> {
-    if !is_gateway(&caller) {
-        return Err(Error::Stranger);
-    }
-    let issued = ca.authorities.issue(&request.csr_pem, OffsetDateTime::now_utc(), ca.leaf_life)?;
-    let show = |it: OffsetDateTime| it.format(&Rfc3339).unwrap_or_default();
-    let (not_before, not_after) = (show(issued.validity.not_before), show(issued.validity.not_after));
-    let names = ca.authorities.names();
-    daemon::event!(
-        domain::event::CERTIFICATE_ISSUED,
-        "issued the head's certificate for {names}, good until {not_after}"
-    );
-    Ok(Json(HeadAnswer { chain_pem: issued.chain_pem, not_before, not_after }))
-}
-
-/// The gateway's process speaking for itself. A request it passes on has its uid too, but a forwarded address
-/// or a token, and with those not the gateway's own rights.
-fn is_gateway(caller: &Caller) -> bool {
-    caller.uid == Some(Service::Gateway.uid())
-        && caller.token == Err(TokenError::Missing)
-        && caller.scopes.contains(&Scope::Write(Service::Ca))
-}
-
-async fn show_root(State(ca): State<Ca>) -> Result<Response, Error> {
-    let authority = ca.authorities.current().ok_or(Error::NoAuthority)?;
-    let kind = HeaderValue::from_static("application/x-pem-file");
-    Ok(([(header::CONTENT_TYPE, kind)], authority.root_pem.clone()).into_response())
-}
-
-async fn show_readiness(State(ca): State<Ca>) -> Result<Json<Value>, Error> {
-    ca.authorities.current().ok_or(Error::NoAuthority)?;
-    Ok(Json(json!({"authority": "in memory"})))
 }

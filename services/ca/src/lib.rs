@@ -1,12 +1,15 @@
-//! The certificate authority of the cluster: root, intermediate, leaf certificates.
+//! The certificate authority of the cluster: root, intermediate, leaf certificates, by ACME or for the head itself.
 //!
 //! | what | where |
 //! | --- | --- |
-//! | callers | gateway (`head-certificate`, by its uid alone); everyone (the root certificate) |
+//! | callers | gateway (`head-certificate`, by its uid alone); ACME clients; everyone (roots, revocation lists) |
 //! | socket | `/run/pilothouse/ca.sock` |
-//! | tables | `authority`: certificates, and their keys sealed |
-//! | state | `authorities.json`: the last good copy, keys sealed; `/run/pilothouse/ca/root.pem`: the root |
-//! | specification | RFC 5280; the names of a certificate come from the document, never from a request |
+//! | tables | `authority`, `cross_certificate`, `site_authority`: certificates, and their keys sealed; `acme_…` |
+//! | state | `authorities.json`, `authorities-more.json`: the last good copy, keys sealed; `/run/pilothouse/ca/root.pem` |
+//! | specification | RFC 5280, 8555 (ACME), 8737 (tls-alpn-01), 8738 (addresses), 9773 (renewal information) |
+//!
+//! For which names a certificate is made comes from the document, never from a request alone. The only connections that
+//! ca makes are those that look for challenges (`probe`).
 
 mod api;
 mod authority;
@@ -14,22 +17,40 @@ pub mod client;
 mod config;
 mod error;
 mod model;
+mod nonce;
+mod probe;
+mod sources;
 mod store;
+mod wire;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use daemon::Context;
 use domain::Document;
+use time::OffsetDateTime;
+use tokio_util::task::TaskTracker;
 use web::{Database, SealKey};
 
+use crate::api::acme::Acme;
 pub use crate::api::{Ca, router};
 use crate::authority::Authorities;
 use crate::config::Config;
 use crate::model::Policy;
+use crate::nonce::Nonces;
+use crate::probe::Probe;
+use crate::sources::Sources;
 
 /// The tables.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// How often authorities are looked at, and what is old removed.
+const LOOK: Duration = Duration::from_secs(3600);
+/// How long what has ended is kept, for who asks what happened.
+const KEPT: time::Duration = time::Duration::days(30);
+/// A clock that differs by more from how long we have run has jumped, and nothing is removed by it.
+const JUMP: time::Duration = time::Duration::days(1);
 
 /// Checks `[ca]` of the document.
 ///
@@ -56,30 +77,51 @@ pub async fn serve(context: Context) -> anyhow::Result<()> {
 ///
 /// What keeps it from starting.
 pub async fn serve_with(context: Context, database: Database) -> anyhow::Result<()> {
-    let ca = open(&context)?;
+    let ca = open(&context, &database)?;
     let status = if ca.authorities.current().is_some() {
         "certificates are issued"
     } else {
         "waiting for the database"
     };
     context.ready(status)?;
-    let (served, ()) = tokio::join!(web::serve(&context, router(ca.clone())), ca.upkeep(&context, &database));
+    let upkeep = async {
+        ca.upkeep(&context, &database).await;
+        ca.look_after(&context, &database).await;
+    };
+    let (served, ()) = tokio::join!(web::serve(&context, router(ca.clone())), upkeep);
+    ca.acme.looking.close();
+    ca.acme.looking.wait().await;
     served
 }
 
-/// What the router works with, from the last good copy; nothing of it needs the database.
+/// What the router works with, from the last good copy; nothing of it needs the database yet.
 ///
 /// # Errors
 ///
 /// If the settings, the sealing key or the last good copy cannot be read.
-pub fn open(context: &Context) -> anyhow::Result<Ca> {
+pub fn open(context: &Context, database: &Database) -> anyhow::Result<Ca> {
     let config = Config::parse(&context.document)?;
-    let seal = SealKey::new(&context.credential("seal-key")?).context("read the sealing key")?;
+    let key = zeroize::Zeroizing::new(context.credential("seal-key")?);
+    let seal = || SealKey::new(&key).context("read the sealing key");
     let policy = Policy::new(&context.document, &config);
     let root_file = context.paths.run.join("ca/root.pem");
-    let authorities = Authorities::load(context.state("authorities.json"), root_file, seal, policy)
+    let now = OffsetDateTime::now_utc();
+    let authorities = Authorities::load(context.state("authorities.json"), root_file, seal()?, policy, now)
         .context("load the last good authorities")?;
-    Ok(Ca { authorities: Arc::new(authorities), leaf_life: config.leaf_life.0 })
+    let leaf_life = config.leaf_life.0;
+    let acme = Acme {
+        probe: Probe::new(config.validation.clone())?,
+        config,
+        database: database.clone(),
+        seal: seal()?,
+        nonces: Nonces::new()?,
+        sources: Sources::default(),
+        host: format!("{}:8443", context.document.cluster.service_name()),
+        began: Instant::now(),
+        stop: context.stop.clone(),
+        looking: TaskTracker::new(),
+    };
+    Ok(Ca { authorities: Arc::new(authorities), leaf_life, acme: Arc::new(acme) })
 }
 
 impl Ca {
@@ -87,5 +129,33 @@ impl Ca {
     pub async fn upkeep(&self, context: &Context, database: &Database) {
         database.migrate(&MIGRATIONS, &context.stop).await;
         self.authorities.settle(context, database).await;
+    }
+
+    /// Makes the next authorities in time and removes what is old, until the context's stop.
+    async fn look_after(&self, context: &Context, database: &Database) {
+        let (began, started) = (OffsetDateTime::now_utc(), Instant::now());
+        loop {
+            tokio::select! {
+                () = context.stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            self.authorities.settle(context, database).await;
+            let now = OffsetDateTime::now_utc();
+            if (now - began - started.elapsed()).abs() > JUMP {
+                continue;
+            }
+            if let Err(error) = self.remove_old(database, now - KEPT).await {
+                tracing::warn!("what is old is not removed: {error:#}");
+            }
+        }
+    }
+
+    async fn remove_old(&self, database: &Database, before: OffsetDateTime) -> anyhow::Result<()> {
+        let mut tx = database.begin().await?;
+        let certificates = store::delete_old_certificates(&mut tx, before).await?;
+        let orders = store::delete_old_orders(&mut *tx, before).await?;
+        tx.commit().await?;
+        tracing::debug!(certificates, orders, "removed what is old");
+        Ok(())
     }
 }

@@ -31,6 +31,21 @@ impl Head {
         Self { document, folder }
     }
 
+    /// The same with a table `[ca]`.
+    pub(crate) fn with(table: &str) -> Self {
+        let mut head = Self::new();
+        let text = document_text(&head.folder.path().join("no-postgres"), "172.16.0.254/24");
+        head.document = Document::parse(&format!("{text}[ca]\n{table}")).unwrap();
+        head
+    }
+
+    /// A router as the gateway's requests meet it.
+    pub(crate) fn router(&self, ca: &Ca) -> axum::Router {
+        let verifier = Verifier::new(&self.document).unwrap().into();
+        let guard = Guard { service: Service::Ca, verifier };
+        ca::router(ca.clone()).layer(axum::Extension(guard))
+    }
+
     /// The head's address on the nodes' plane becomes another one.
     pub(crate) fn move_to(&mut self, address: &str) {
         self.document = document(&self.folder.path().join("no-postgres"), address);
@@ -64,9 +79,7 @@ impl Head {
         headers: &[(&str, &str)],
         body: Value,
     ) -> (StatusCode, Value) {
-        let verifier = Verifier::new(&self.document).unwrap().into();
-        let guard = Guard { service: Service::Ca, verifier };
-        let router = ca::router(ca.clone()).layer(axum::Extension(guard)).layer(axum::Extension(peer));
+        let router = self.router(ca).layer(axum::Extension(peer));
         let mut request = Request::post("/pilothouse/v1/head-certificate");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -79,12 +92,15 @@ impl Head {
 }
 
 fn document(postgres: &std::path::Path, address: &str) -> Document {
-    let text = format!(
+    Document::parse(&document_text(postgres, address)).unwrap()
+}
+
+fn document_text(postgres: &std::path::Path, address: &str) -> String {
+    format!(
         "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"openchami.cluster\"\n\
          [database]\nsocket = {postgres:?}\n\
          [[network.planes]]\nname = \"nodes\"\nkind = \"nodes\"\naddresses = [{address:?}]\n"
-    );
-    Document::parse(&text).unwrap()
+    )
 }
 
 pub(crate) fn gateway() -> Peer {

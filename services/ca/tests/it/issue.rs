@@ -17,9 +17,9 @@ use web::{Database, Peer};
 use crate::head::{Head, gateway, request_pem};
 
 /// A settled ca.
-async fn settled(head: &Head, db: PgPool) -> ca::Ca {
+pub(crate) async fn settled(head: &Head, db: PgPool) -> ca::Ca {
     let context = head.context(&CancellationToken::new());
-    let ca = ca::open(&context).unwrap();
+    let ca = ca::open(&context, &Database::ready(db.clone())).unwrap();
     ca.upkeep(&context, &Database::ready(db)).await;
     ca
 }

@@ -12,7 +12,8 @@ use crate::head::{Head, LIMIT, gateway, request_pem, until};
 
 /// What is issued in this document, without a database.
 async fn chain(head: &Head) -> String {
-    let ca = ca::open(&head.context(&CancellationToken::new())).unwrap();
+    let context = head.context(&CancellationToken::new());
+    let ca = ca::open(&context, &Database::of(&context)).unwrap();
     let (status, answer) = head.call(&ca, gateway(), &[], json!({"csr_pem": request_pem()})).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     answer["chain_pem"].as_str().unwrap().to_owned()
@@ -40,11 +41,14 @@ async fn the_root_outlives_the_database_and_a_new_address(db: PgPool) {
 
     // The database hears of it, and a head that lost its state folder has the same root.
     let context = head.context(&CancellationToken::new());
-    ca::open(&context).unwrap().upkeep(&context, &Database::ready(db.clone())).await;
+    ca::open(&context, &Database::ready(db.clone()))
+        .unwrap()
+        .upkeep(&context, &Database::ready(db.clone()))
+        .await;
     let count: i64 = sqlx::query_scalar("select count(*) from authority").fetch_one(&db).await.unwrap();
     assert_eq!(count, 3);
     std::fs::remove_dir_all(head.folder.path().join("state")).unwrap();
-    ca::open(&context).unwrap().upkeep(&context, &Database::ready(db)).await;
+    ca::open(&context, &Database::ready(db.clone())).unwrap().upkeep(&context, &Database::ready(db)).await;
     assert_eq!(std::fs::read(head.root_file()).unwrap(), root);
 }
 
