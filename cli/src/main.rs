@@ -3,6 +3,7 @@
 
 mod bmc;
 mod boot;
+mod cert;
 mod cloud_init;
 mod console;
 mod error;
@@ -76,6 +77,9 @@ enum Command {
     Bmc(bmc::Command),
     /// Attach to a node's serial console
     Console(console::Arguments),
+    /// The certificates of the services
+    #[command(subcommand)]
+    Cert(cert::Command),
     /// What a service writes to the journal
     Logs(status::LogArguments),
     /// What nodes boot
@@ -166,6 +170,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Power(command) => power::run(&head, command).await,
         Command::Bmc(command) => bmc::run(&head, command).await,
         Command::Console(arguments) => console::run(&head, arguments).await,
+        Command::Cert(command) => cert::run(&head, command).await,
         Command::Logs(arguments) => status::logs(&arguments),
         Command::Boot(command) => boot::run(&head, command).await,
         Command::CloudInit(command) => cloud_init::run(&head, command).await,

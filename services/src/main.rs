@@ -1,6 +1,6 @@
 //! The program `pilothouse`: one name, one service, one process. Isolation comes from the unit that starts it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use daemon::{Address, Options};
@@ -34,6 +34,9 @@ struct Arguments {
     /// Check the service's part of the document and end
     #[arg(long)]
     check: bool,
+    /// Have the running service renew its certificates, and end
+    #[arg(long, conflicts_with = "check")]
+    renew: bool,
 }
 
 fn listen(text: &str) -> Result<(String, Address), String> {
@@ -42,7 +45,10 @@ fn listen(text: &str) -> Result<(String, Address), String> {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { service, config, run, state, listen, check } = Arguments::parse();
+    let Arguments { service, config, run, state, listen, check, renew } = Arguments::parse();
+    if renew {
+        return renew_certificates(service, &run);
+    }
     if check {
         let text = std::fs::read_to_string(&config)?;
         return check_document(service, &Document::parse(&text)?);
@@ -61,6 +67,13 @@ fn main() -> anyhow::Result<()> {
         Service::Console => daemon::run(options, console::serve),
         Service::Join => daemon::run(options, join::serve),
     }
+}
+
+/// As pilothouse-renew@.service does.
+fn renew_certificates(service: Service, run: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(service == Service::Gateway, "{service} has no certificate of its own");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(gateway::renew(run))
 }
 
 fn check_document(service: Service, document: &Document) -> anyhow::Result<()> {

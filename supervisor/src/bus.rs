@@ -24,7 +24,7 @@ pub(crate) const NAME: &str = "org.pilothouse.Supervisor1";
 /// The root object, with ObjectManager and the configuration.
 pub(crate) const ROOT: &str = "/org/pilothouse/Supervisor1";
 /// Above any unit's own TimeoutStartSec and TimeoutStopSec.
-const JOB_MAX: Duration = Duration::from_secs(150);
+pub(crate) const JOB_MAX: Duration = Duration::from_secs(150);
 
 /// A service as others see it.
 #[derive(Debug)]

@@ -8,6 +8,7 @@
 mod apply;
 mod bmc;
 mod bus;
+mod certificates;
 mod check;
 mod complete;
 mod generations;

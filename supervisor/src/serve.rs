@@ -16,6 +16,7 @@ use zbus::{Connection, MatchRule, MessageStream, fdo};
 
 use crate::apply::{Applier, Files};
 use crate::bus::{ConfigObject, NAME, ROOT, ServiceObject};
+use crate::certificates::Certificates;
 use crate::generations::Generations;
 use crate::registry::{Registry, object_path};
 use crate::systemd::Systemd;
@@ -65,8 +66,10 @@ pub(crate) async fn run(places: Places) -> anyhow::Result<()> {
         sockets: places.sockets,
         marker: places.marker,
     };
+    let sockets = files.sockets.clone();
     let generations = Generations::new(places.state);
     let applier = Arc::new(Applier::new(files, generations, systemd.clone(), registry.clone()));
+    let certificates = Certificates::show(sockets, connection.clone(), systemd.clone()).await?;
     serve_objects(&connection, &systemd, &registry, &applier).await?;
     registry.tell_systemd();
     sd_notify::notify(&[NotifyState::Ready]).context("tell systemd that we are ready")?;
@@ -74,6 +77,7 @@ pub(crate) async fn run(places: Places) -> anyhow::Result<()> {
     let mut term = signal(SignalKind::terminate()).context("watch SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
     tasks.spawn(watchdog());
+    tasks.spawn(certificates.follow());
     tasks.spawn(async move { look(&news, &registry, &systemd).await });
     tasks.spawn(async move {
         applier.resume().await;

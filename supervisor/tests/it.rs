@@ -4,6 +4,8 @@
 
 #[path = "it/apply.rs"]
 mod apply;
+#[path = "it/certificates.rs"]
+mod certificates;
 #[path = "it/fake.rs"]
 mod fake;
 #[path = "it/services.rs"]

@@ -1,5 +1,6 @@
 //! The one table of what listens where: nftables, the docs and the test that reads `ss` are made from it.
 
+use crate::Document;
 use crate::document::PlaneKind;
 
 /// TCP or UDP.
@@ -24,6 +25,17 @@ pub struct Port {
     pub purpose: &'static str,
     /// The planes it is opened to; none means loopback alone.
     pub planes: &'static [PlaneKind],
+    /// The key of the service's table that opens it; none: it is open.
+    pub setting: Option<&'static str>,
+}
+
+impl Port {
+    /// Whether a document has it open.
+    #[must_use]
+    pub fn is_open(&self, document: &Document) -> bool {
+        // The only one so far is the gateway's.
+        self.setting.is_none_or(|it| document.gateway.get(it).and_then(toml::Value::as_bool) == Some(true))
+    }
 }
 
 use PlaneKind::{Bmc, Nodes, Site};
@@ -36,15 +48,19 @@ const fn port(
     purpose: &'static str,
     planes: &'static [PlaneKind],
 ) -> Port {
-    Port { protocol, number, unit, purpose, planes }
+    Port { protocol, number, unit, purpose, planes, setting: None }
 }
 
 /// Every port of the head (INTERFACES 8), in the order of their numbers.
-pub const TABLE: [Port; 7] = [
+pub const TABLE: [Port; 8] = [
     port(Tcp, 22, "ssh", "administrators' log-in", &[Site, Nodes]),
     port(Udp, 67, "pilothouse-dhcp", "DHCP", &[Nodes, Bmc]),
     port(Udp, 69, "pilothouse-dhcp", "TFTP", &[Nodes]),
     port(Udp, 123, "chrony", "time for nodes and BMCs", &[Nodes, Bmc]),
+    Port {
+        setting: Some("public_https"),
+        ..port(Tcp, 443, "pilothouse-gateway", "the APIs over TLS, where the world expects them", &[Site])
+    },
     port(Tcp, 8080, "pilothouse-images", "images over HTTP", &[Nodes]),
     port(Tcp, 8081, "pilothouse-gateway", "boot scripts and cloud-init over HTTP", &[Nodes]),
     port(Tcp, 8443, "pilothouse-gateway", "the APIs over TLS", &[Site, Nodes]),

@@ -180,6 +180,8 @@ pub fn service_scopes(caller: Service, callee: Service) -> Scopes {
         (Boot | CloudInit, Join) => &[Scope::Write(Join)],
         (Power, Join) => &[Scope::PowerControl],
         (Gateway, Ca) => &[Scope::Write(Ca)],
+        // pilothouse-renew@gateway, which has its user.
+        (Gateway, Gateway) => &[Scope::Write(Gateway)],
         _ => &[],
     };
     rights.iter().copied().collect()

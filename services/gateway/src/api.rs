@@ -1,31 +1,24 @@
-//! One request: its path, its service, its answer. And the gateway's own socket.
+//! What is decided about a request before anything of it is forwarded; and the gateway's own socket.
 
-use std::convert::Infallible;
+use std::io::Write as _;
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
 
 use axum::Router;
-use axum::routing::get;
-use domain::Service;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use axum::routing::{get, post};
+use domain::{Scope, Service};
+use http::header::{CONTENT_LENGTH, DATE};
 use prometheus_client::metrics::counter::Counter;
 use serde_json::json;
+use time::OffsetDateTime;
+use time::macros::format_description;
+use tokio::time::Instant;
 
-use crate::body::{Access, Download, End, Upload};
+use crate::access::{Access, Logged};
 use crate::certificate::Certificate;
 use crate::error::Error;
 use crate::front::{Front, Link};
-use crate::model::{self, find_plain_target, find_target};
-use crate::stream::Turn;
-use crate::upstream::Lease;
-
-/// A path in the log is cut off here.
-const LOGGED_PATH_MAX: usize = 256;
+use crate::model::{Id, PathError, find_plain_target, find_target, normalise};
+use crate::wire::{self, Framing, Request};
 
 static REQUESTS: LazyLock<Counter> =
     LazyLock::new(|| web::counter("gateway_requests", "Requests that came over the network"));
@@ -34,8 +27,12 @@ static FAILURES: LazyLock<Counter> =
 static REFUSALS: LazyLock<Counter> =
     LazyLock::new(|| web::counter("gateway_refusals", "Requests that were not forwarded"));
 
+/// The longest body of an answer of our own.
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
+
 /// The gateway's own socket; `/healthz` and `/metrics` come with every service.
 pub(crate) fn own_router(certificate: Arc<Certificate>, needs_certificate: bool) -> Router {
+    let renewed = Arc::clone(&certificate);
     let show_readiness = async move || match certificate.not_after() {
         Some(not_after) => Ok(web::Json(json!({"certificate": "in memory", "not_after": not_after}))),
         None if needs_certificate => {
@@ -43,192 +40,172 @@ pub(crate) fn own_router(certificate: Arc<Certificate>, needs_certificate: bool)
         }
         None => Ok(web::Json(json!({"certificate": "none"}))),
     };
-    Router::new().route("/readyz", get(show_readiness))
-}
-
-/// Where a request goes, decided.
-struct Way {
-    service: Service,
-    uri: Uri,
-}
-
-/// Answers one request of a connection.
-pub(crate) async fn answer(
-    front: Arc<Front>,
-    link: Arc<Link>,
-    request: Request<Incoming>,
-) -> Result<Response<Download>, Infallible> {
-    REQUESTS.inc();
-    let turn = link.activity.begin();
-    let id = link.hop.request_id(request.headers());
-    let access = start_access(&link, &request, &id);
-    let answered = match find_way(&front, &link, &request) {
-        Ok(way) => forward(&front, &link, request, way, &id).await,
-        Err(error) => {
-            // Who asks first sends nothing before a word of ours.
-            if matches!(error, Error::TooLong(_)) && !request.headers().contains_key(EXPECT) {
-                tokio::spawn(web::discard(request.into_body()));
-            }
-            Err(error)
-        }
+    let renew = async move || match renewed.renew_now().await {
+        Ok(()) => Ok(web::Json(json!({"renewed": true, "not_after": renewed.not_after()}))),
+        Err(text) => Err(web::Problem::unavailable(text)),
     };
-    let response = match answered {
-        Ok(Answer::Passed(response, lease)) => {
-            let (head, body) = response.into_parts();
-            let access = note_status(access, head.status);
-            Response::from_parts(head, Download::service(body, lease, turn, access))
-        }
-        Ok(Answer::Tunnel(response)) => {
-            let (head, ()) = response.into_parts();
-            turn.keep();
-            let access = note_status(access, head.status);
-            Response::from_parts(head, Download::own(axum::body::Body::empty(), None, access))
-        }
-        Err(error) => refuse(error, turn, access, &id),
-    };
-    Ok(response)
+    Router::new()
+        .route("/readyz", get(show_readiness))
+        .route("/pilothouse/v1/renew", web::scoped(post(renew), Scope::Write(Service::Gateway)))
 }
 
-fn refuse(error: Error, turn: Turn, access: Option<Box<Access>>, id: &HeaderValue) -> Response<Download> {
-    let counter = if matches!(error, Error::Service { .. }) { &FAILURES } else { &REFUSALS };
-    counter.inc();
-    let (mut head, body) = error.into_response(id).into_parts();
-    head.headers.insert(model::X_REQUEST_ID, id.clone());
-    let access = note_status(access, head.status);
-    Response::from_parts(head, Download::own(body, Some(turn), access))
+/// What is to be done with a request.
+pub(crate) struct Plan {
+    /// Who answers it, or why nobody does.
+    pub(crate) way: Result<Service, Error>,
+    pub(crate) framing: Framing,
+    pub(crate) head_only: bool,
+    pub(crate) is_old: bool,
+    pub(crate) keeps: bool,
+    pub(crate) websocket: bool,
+    pub(crate) asks_first: bool,
+    /// Whether it may be sent again: it only reads, and has no body.
+    pub(crate) is_repeatable: bool,
+    pub(crate) id: Id,
+    pub(crate) begun: Instant,
+    /// How long its head was.
+    pub(crate) head_bytes: usize,
+    pub(crate) access: Option<Box<Access>>,
 }
 
-/// Writes are logged, reads only where somebody is looking for an error.
-fn start_access(link: &Link, request: &Request<Incoming>, id: &HeaderValue) -> Option<Box<Access>> {
-    let method = request.method();
-    let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if reads && !tracing::enabled!(tracing::Level::DEBUG) {
-        return None;
+impl Plan {
+    /// For a head that cannot be read.
+    pub(crate) fn unreadable(link: &Link) -> Self {
+        Self {
+            way: Ok(Service::Gateway),
+            framing: Framing::UntilClose,
+            head_only: false,
+            is_old: false,
+            keeps: false,
+            websocket: false,
+            asks_first: false,
+            is_repeatable: false,
+            id: link.hop.request_id(None),
+            begun: Instant::now(),
+            head_bytes: 0,
+            access: None,
+        }
     }
-    Some(Box::new(Access {
-        method: method.clone(),
-        path: request.uri().path().chars().take(LOGGED_PATH_MAX).collect(),
-        status: StatusCode::OK,
-        bytes: 0,
-        began: Instant::now(),
-        source: link.hop.address,
-        id: id.clone(),
+}
+
+/// Reads a request's head, decides, and writes it to `ask` as the service gets it; none if some of it is still to
+/// come.
+///
+/// # Errors
+///
+/// If it cannot be read, so that the connection has to end.
+pub(crate) fn plan(
+    front: &Front,
+    link: &Link,
+    bytes: &[u8],
+    ask: &mut Vec<u8>,
+    begun: Instant,
+) -> Result<Option<Plan>, Error> {
+    let mut slots = wire::slots();
+    let Some(request) = wire::read_request(bytes, &mut slots)? else { return Ok(None) };
+    REQUESTS.inc();
+    let id = link.hop.request_id(request.id);
+    let reads = matches!(request.method, "GET" | "HEAD" | "OPTIONS");
+    let logged = match front.config.access_log {
+        Logged::All => true,
+        Logged::Writes => !reads || tracing::enabled!(tracing::Level::DEBUG),
+        Logged::None => false,
+    };
+    let access = logged.then(|| Box::new(Access::new(link, &request, id.as_str(), begun)));
+    let way =
+        if link.may_ask(begun) { find_way(front, link, &request, ask, &id) } else { Err(Error::TooMany) };
+    Ok(Some(Plan {
+        way,
+        framing: request.framing,
+        head_only: request.method == "HEAD",
+        is_old: request.is_old,
+        keeps: request.keeps && !front.stop.is_cancelled(),
+        websocket: request.websocket,
+        asks_first: request.asks_first && request.framing != Framing::None,
+        is_repeatable: request.framing == Framing::None && matches!(request.method, "GET" | "HEAD"),
+        id,
+        begun,
+        head_bytes: request.length,
+        access,
     }))
 }
 
-fn note_status(mut access: Option<Box<Access>>, status: StatusCode) -> Option<Box<Access>> {
-    if let Some(access) = &mut access {
-        access.status = status;
-    }
-    access
-}
-
-/// Decides by path, method and port; nothing is forwarded before.
-fn find_way(front: &Front, link: &Link, request: &Request<Incoming>) -> Result<Way, Error> {
-    check_framing(request)?;
-    let given = request.uri().path_and_query().ok_or(model::PathError::NoPath)?;
-    if *request.method() == Method::CONNECT {
+/// Decides by path, method and port.
+fn find_way(
+    front: &Front,
+    link: &Link,
+    request: &Request<'_, '_>,
+    ask: &mut Vec<u8>,
+    id: &Id,
+) -> Result<Service, Error> {
+    if request.method == "CONNECT" {
         return Err(Error::Malformed("CONNECT is not answered here"));
     }
-    let path = model::normalise(given.path())?;
+    if request.target.query.is_some_and(|it| !it.bytes().all(|it| it.is_ascii_graphic())) {
+        return Err(Error::Path(PathError::Forbidden));
+    }
+    let path = normalise(request.target.path)?;
     let target = if link.tls {
         find_target(&path).ok_or_else(|| Error::NoRoute { path: path.to_string() })?
     } else {
-        let has_token = request.headers().contains_key(AUTHORIZATION);
-        find_plain_target(request.method(), &path, has_token, front.config.secure_over_http)
+        let secure_over_http = front.config.secure_over_http;
+        find_plain_target(request.method, &path, request.has_token, secure_over_http)
             .map_err(|it| Error::over_http(it, &path, &front.https))?
     };
     let limit = front.config.body_limit;
-    if content_length(request).is_some_and(|it| it > limit.0) {
+    if matches!(request.framing, Framing::Length(length) if length > limit.0) {
         return Err(Error::TooLong(limit));
     }
-    let uri = if target.path.len() == given.path().len() {
-        Uri::from(given.clone())
+    let hop = &link.hop;
+    let of_proxy;
+    let client = if hop.trusted {
+        let name = "x-forwarded-for";
+        let listed = request.words_of(name).next().is_some();
+        let words = request.words_of(if listed { name } else { "x-real-ip" });
+        of_proxy = hop.client_of(words, |it| front.config.trusts(it));
+        &of_proxy
     } else {
-        let text = given.query().map_or_else(|| target.path.to_owned(), |it| format!("{}?{it}", target.path));
-        let parsed = PathAndQuery::try_from(text).map_err(|_| Error::Malformed("the path cannot be read"))?;
-        Uri::from(parsed)
+        &hop.shown
     };
-    Ok(Way { service: target.service, uri })
+    ask.clear();
+    wire::write_request(ask, request, target.path, (client, hop.scheme, hop.trusted), id.as_str());
+    Ok(target.service)
 }
 
-/// What two servers in a row could read differently is not passed on (RFC 9112 sections 3.2 and 6.1).
-fn check_framing(request: &Request<Incoming>) -> Result<(), Error> {
-    let headers = request.headers();
-    let hosts = headers.get_all(HOST).iter().count();
-    if hosts > 1
-        || (hosts == 0 && request.version() == Version::HTTP_11 && request.uri().authority().is_none())
-    {
-        return Err(Error::Malformed("the request needs one Host header"));
+/// Writes the gateway's own answer, whole.
+///
+/// # Errors
+///
+/// If it cannot be made.
+pub(crate) async fn write_refusal(
+    error: Error,
+    plan: &Plan,
+    keeps: bool,
+    tell: &mut Vec<u8>,
+) -> anyhow::Result<()> {
+    let counter = if matches!(error, Error::Service { .. }) { &FAILURES } else { &REFUSALS };
+    counter.inc();
+    let (head, body) = error.into_response(plan.id.as_str()).into_parts();
+    let body = axum::body::to_bytes(body, REFUSAL_BYTES_MAX).await?;
+    tell.clear();
+    write!(tell, "HTTP/1.1 {} {}\r\n", head.status.as_str(), head.status.canonical_reason().unwrap_or("-"))?;
+    for (name, value) in head.headers.iter().filter(|it| *it.0 != CONTENT_LENGTH && *it.0 != DATE) {
+        write!(tell, "{name}: ")?;
+        tell.extend_from_slice(value.as_bytes());
+        tell.extend_from_slice(b"\r\n");
     }
-    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
-        return Err(Error::Malformed("the request has both Content-Length and Transfer-Encoding"));
+    let imf = format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    let now = OffsetDateTime::now_utc().format(imf)?;
+    write!(tell, "date: {now}\r\nx-request-id: {}\r\ncontent-length: {}\r\n", plan.id.as_str(), body.len())?;
+    tell.extend_from_slice(match (keeps, plan.is_old) {
+        (false, _) => b"connection: close\r\n\r\n".as_slice(),
+        (true, true) => b"connection: keep-alive\r\n\r\n",
+        (true, false) => b"\r\n",
+    });
+    if !plan.head_only {
+        tell.extend_from_slice(&body);
     }
     Ok(())
-}
-
-fn content_length(request: &Request<Incoming>) -> Option<u64> {
-    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-enum Answer {
-    Passed(Response<Incoming>, Lease),
-    Tunnel(Response<()>),
-}
-
-async fn forward(
-    front: &Arc<Front>,
-    link: &Arc<Link>,
-    mut request: Request<Incoming>,
-    way: Way,
-    id: &HeaderValue,
-) -> Result<Answer, Error> {
-    let websocket = model::is_websocket(request.method(), request.version(), request.headers());
-    let client = websocket.then(|| hyper::upgrade::on(&mut request));
-    let (mut head, body) = request.into_parts();
-    // A request that names its host in the first line means that one (RFC 9112 section 3.2.2).
-    if let Some(host) = head.uri.authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok()) {
-        head.headers.insert(HOST, host);
-    }
-    head.uri = way.uri;
-    head.version = Version::HTTP_11;
-    let asks_first = head.headers.contains_key(EXPECT);
-    model::forward_request(&mut head.headers, &link.hop, id.clone(), websocket, |it| front.config.trusts(it));
-    let limits = (front.config.body_limit.0, front.config.idle_timeout.0);
-    let (body, progress) = Upload::new(body, limits, asks_first);
-    let upstream = front.upstream(way.service);
-    let sent = upstream.send(Request::from_parts(head, body), progress.clone()).await;
-    let (mut response, lease) = sent.map_err(|source| match progress.map(|it| it.end()) {
-        Some(End::TooLong) => Error::TooLong(front.config.body_limit),
-        Some(End::Stalled) => Error::Stalled,
-        _ => Error::Service { service: way.service, source },
-    })?;
-    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    model::forward_answer(response.headers_mut(), id.clone(), switched);
-    match client {
-        _ if !switched => Ok(Answer::Passed(response, lease)),
-        Some(client) => {
-            let service = hyper::upgrade::on(&mut response);
-            front.tasks.spawn(tunnel(Arc::clone(front), Arc::clone(link), lease, client, service));
-            Ok(Answer::Tunnel(response.map(drop)))
-        }
-        None => Err(Error::Protocol(way.service)),
-    }
-}
-
-/// Carries bytes both ways until one side ends, or the gateway does. Holds the connection's places meanwhile.
-async fn tunnel(front: Arc<Front>, link: Arc<Link>, lease: Lease, client: OnUpgrade, service: OnUpgrade) {
-    let carried = async {
-        let (client, service) = tokio::try_join!(client, service)?;
-        let (mut client, mut service) = (TokioIo::new(client), TokioIo::new(service));
-        tokio::io::copy_bidirectional(&mut client, &mut service).await?;
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
-    };
-    tokio::select! {
-        () = front.stop.cancelled() => {}
-        ended = carried => if let Err(error) = ended {
-            tracing::debug!(%error, "a WebSocket ended badly");
-        }
-    }
-    drop((link, lease));
 }

@@ -1,46 +1,45 @@
-//! The gateway's own certificate: had from ca, kept, shown, renewed.
+//! The certificates that are shown: the head's own, which ca gives for all its names and addresses, and in front of
+//! it, for DNS names, one that ACME or the site gives. Each is had, kept, renewed by a [`Line`] of its own.
 
+mod acme;
 mod kept;
+mod line;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwapOption;
-use daemon::{Context, Issue, Retry, Severity};
+use arc_swap::ArcSwap;
+use daemon::Context;
 use domain::Service;
-use domain::event::CERTIFICATE_FAILED;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use serde_json::json;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
-use web::Client;
+use web::SealKey;
+
+pub(crate) use acme::ALPN;
 
 use crate::certificate::kept::Kept;
-use crate::model::Renewal;
+use crate::certificate::line::{Line, Source};
+use crate::config::{Config, Issuing};
 
-/// The last good key and chain, in the state folder.
-const FILE: &str = "certificate.pem";
-/// The wall clock is looked at this often, since it may jump.
-const LOOK: Duration = Duration::from_secs(30);
-/// Without any certificate somebody has to know after this time; ca starts beside us and needs some of it.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long ca may take for one answer.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// What challenges are answered with, by name (RFC 8737).
+type Challenges = HashMap<String, Arc<CertifiedKey>>;
 
-/// The issues' ids.
-const EXPIRING: &str = "certificate-expiring/gateway";
-const MISSING: &str = "certificate-missing/gateway";
-
-/// The certificate that is shown, swapped without a connection noticing.
+/// The certificates that are shown, swapped without a connection noticing.
 pub(crate) struct Certificate {
-    current: ArcSwapOption<Kept>,
-    /// Whether there has been one, for those who wait.
+    /// For addresses, for clients that name nothing, and for whatever the other is not good for.
+    head: Line,
+    /// For the names it has.
+    front: Line,
+    challenges: ArcSwap<Challenges>,
+    /// Whether something can be shown, for those who wait.
     there: watch::Sender<bool>,
+    /// The words of `certificates.json`, one a line.
+    report: Mutex<[serde_json::Value; 2]>,
 }
 
-/// Shows the certificate to every client, whatever name it asks for, none too: they know us by addresses.
+/// Shows the right one to each client.
 pub(crate) struct Shown(pub(crate) Arc<Certificate>);
 
 impl std::fmt::Debug for Shown {
@@ -50,24 +49,49 @@ impl std::fmt::Debug for Shown {
 }
 
 impl ResolvesServerCert for Shown {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.current.load().as_ref().map(|it| Arc::clone(&it.key))
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name();
+        // A validation comes with this protocol and no other (RFC 8737 section 3).
+        if hello.alpn().is_some_and(|it| it.eq([ALPN])) {
+            return self.0.challenges.load().get(name?).cloned();
+        }
+        self.0.choose(name, OffsetDateTime::now_utc())
     }
 }
 
 impl Certificate {
-    /// With the last good key and chain, if they still hold.
-    pub(crate) fn load(context: &Context) -> Self {
-        let path = context.state(FILE);
-        let kept = match Kept::load(&path) {
-            Ok(kept) => kept.filter(|it| it.validity.holds(OffsetDateTime::now_utc())),
+    /// With the last good keys and chains.
+    pub(crate) fn load(context: &Context, config: &Config, tls_port: u16) -> Self {
+        let seal = match context.credential("seal-key").map(|it| SealKey::new(&it)) {
+            Ok(Ok(key)) => Some(Arc::new(key)),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "certificates are not kept over a restart");
+                None
+            }
             Err(error) => {
-                tracing::warn!("cannot use {}, asking for another certificate: {error:#}", path.display());
+                tracing::warn!(%error, "certificates are not kept over a restart");
                 None
             }
         };
-        let there = watch::Sender::new(kept.is_some());
-        Self { current: ArcSwapOption::from_pointee(kept), there }
+        let front = match &config.issuing {
+            Issuing::Internal => Source::Acme(acme::Directory::internal(context, tls_port)),
+            Issuing::Public(public) => Source::Acme(acme::Directory::public(public)),
+            Issuing::File(file) => Source::File(file.clone()),
+        };
+        let head = Line::load(context, "gateway", "head", Source::Head, seal.clone());
+        let front = Line::load(context, "gateway-front", "front", front, seal);
+        let there = watch::Sender::new(head.current().is_some() || front.current().is_some());
+        let report = Mutex::new([head.describe(None), front.describe(None)]);
+        Self { head, front, challenges: ArcSwap::default(), there, report }
+    }
+
+    /// What a client is shown that asks for this name: the front's if it is good for it, else the head's.
+    fn choose(&self, name: Option<&str>, now: OffsetDateTime) -> Option<Arc<CertifiedKey>> {
+        let (front, head) = (self.front.current(), self.head.current());
+        let fits = |it: &Arc<Kept>| name.is_some_and(|name| it.names(name));
+        let best = front.as_ref().filter(|it| fits(it) && it.validity.holds(now));
+        // One that does not hold is better than none: the clock may be wrong, ours or the client's.
+        best.or(head.as_ref()).or(front.as_ref()).map(|it| Arc::clone(&it.key))
     }
 
     /// A word for `systemctl status`.
@@ -75,12 +99,13 @@ impl Certificate {
         if *self.there.borrow() { "HTTP and HTTPS are served" } else { "HTTP is served, HTTPS waits for ca" }
     }
 
-    /// Until when the certificate holds, RFC 3339.
+    /// Until when the certificate that most are shown holds, RFC 3339.
     pub(crate) fn not_after(&self) -> Option<String> {
-        self.current.load().as_ref().map(|it| show(it.validity.not_after))
+        let current = self.front.current().or_else(|| self.head.current());
+        current.map(|it| line::show(it.validity.not_after))
     }
 
-    /// Waits until there is one.
+    /// Waits until there is something to show.
     pub(crate) async fn wait(&self) {
         // The sender lives as long as `self`.
         if self.there.subscribe().wait_for(|it| *it).await.is_err() {
@@ -88,148 +113,54 @@ impl Certificate {
         }
     }
 
-    /// Asks for a certificate at once, since ca may have another root than when the kept one was made, and
-    /// then at two thirds of each one's life, until the context's stop.
+    /// Has both renewed, whatever their age.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no new one, for people.
+    pub(crate) async fn renew_now(&self) -> Result<(), String> {
+        let (head, front) = tokio::join!(self.head.renew_now(), self.front.renew_now());
+        head.and(front)
+    }
+
+    /// Has certificates, and new ones in time, until the context's stop.
     pub(crate) async fn upkeep(&self, context: &Context) {
+        self.publish(context);
         tokio::select! {
             () = context.stop.cancelled() => {}
-            () = self.renew_for_ever(context) => {}
+            () = async { tokio::join!(self.head.keep_up(self, context), self.front.keep_up(self, context)); } => {}
         }
     }
 
-    async fn renew_for_ever(&self, context: &Context) {
-        self.report(context, None);
-        loop {
-            self.renew(context).await;
-            // Renewed as often as there are certificates, so that heads do not keep step.
-            let jitter = u16::try_from(uuid::Uuid::new_v4().as_u128() & 0xffff).unwrap_or_default();
-            self.wait_until_due(jitter).await;
+    /// A line has another certificate, or another word for why not.
+    fn tell(&self, context: &Context, line: &Line, error: Option<&str>) {
+        let told = line.describe(error);
+        let at = usize::from(!std::ptr::eq(line, &raw const self.head));
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)[at] = told;
+        if line.current().is_some() {
+            self.there.send_replace(true);
+            context.status(self.status());
         }
-    }
-
-    async fn wait_until_due(&self, jitter: u16) {
-        while let Some(kept) = self.current.load_full() {
-            match kept.validity.renewal(OffsetDateTime::now_utc(), jitter) {
-                Renewal::Wait(left) => {
-                    let left = Duration::try_from(left).unwrap_or_default();
-                    tokio::time::sleep(left.min(LOOK)).await;
-                }
-                Renewal::Due | Renewal::Late => return,
-            }
-        }
-    }
-
-    /// Tries until there is a new certificate.
-    async fn renew(&self, context: &Context) {
-        let began = tokio::time::Instant::now();
-        let (mut retry, mut told) = (Retry::default(), false);
-        loop {
-            let error = match obtain(context).await {
-                Ok(kept) => return self.install(context, kept),
-                Err(error) => error,
-            };
-            tracing::debug!("no certificate yet: {error:#}");
-            self.report(context, Some(&error));
-            if self.is_trouble(began.elapsed()) {
-                self.raise(context, &error);
-                if !told {
-                    daemon::event!(CERTIFICATE_FAILED, "ca gives the gateway no certificate: {error:#}");
-                    told = true;
-                }
-            }
-            retry.wait().await;
-        }
-    }
-
-    /// Whether somebody has to know that there is no new certificate yet.
-    fn is_trouble(&self, tried: Duration) -> bool {
-        let now = OffsetDateTime::now_utc();
-        self.current
-            .load()
-            .as_ref()
-            .map_or(tried >= PATIENCE, |it| it.validity.renewal(now, 0) == Renewal::Late)
-    }
-
-    fn install(&self, context: &Context, kept: Kept) {
-        if let Err(error) = kept.save(&context.state(FILE)) {
-            tracing::warn!("cannot keep the certificate, the next start needs ca: {error:#}");
-        }
-        tracing::info!("a new certificate is shown, good until {}", show(kept.validity.not_after));
-        self.current.store(Some(Arc::new(kept)));
-        self.there.send_replace(true);
-        context.issues().clear(EXPIRING);
-        context.issues().clear(MISSING);
-        context.status(self.status());
-        self.report(context, None);
-    }
-
-    fn raise(&self, context: &Context, error: &anyhow::Error) {
-        let current = self.current.load();
-        let (id, kind, severity, summary) = match current.as_ref() {
-            Some(kept) => (
-                EXPIRING,
-                "certificate-expiring",
-                if kept.validity.holds(OffsetDateTime::now_utc()) {
-                    Severity::Warning
-                } else {
-                    Severity::Error
-                },
-                format!(
-                    "the gateway's certificate is not renewed and ends at {}",
-                    show(kept.validity.not_after)
-                ),
-            ),
-            None => (
-                MISSING,
-                "certificate-missing",
-                Severity::Error,
-                "the gateway has no certificate, so port 8443 answers nobody".to_owned(),
-            ),
-        };
-        context.issues().raise(Issue {
-            id: id.to_owned(),
-            kind: kind.to_owned(),
-            context: json!({"service": Service::Gateway.name(), "error": format!("{error:#}")}),
-            severity,
-            since: String::new(),
-            summary,
-            suggestion: "see why ca does not answer: systemctl status pilothouse-ca.service".to_owned(),
-            fix: None,
-            message_id: CERTIFICATE_FAILED.id.to_owned(),
-        });
+        self.publish(context);
     }
 
     /// Writes `certificates.json` beside the health issues (INTERFACES 7).
-    fn report(&self, context: &Context, error: Option<&anyhow::Error>) {
-        let last_error = error.map(|it| format!("{it:#}"));
-        let entry = match self.current.load().as_ref() {
-            None => json!({"id": "gateway", "last_error": last_error}),
-            Some(kept) => json!({
-                "id": "gateway",
-                "names": kept.names,
-                "issuer": kept.issuer,
-                "serial": kept.serial,
-                "not_before": show(kept.validity.not_before),
-                "not_after": show(kept.validity.not_after),
-                "last_error": last_error,
-            }),
-        };
+    fn publish(&self, context: &Context) {
         let path = context.paths.run.join(Service::Gateway.name()).join("certificates.json");
-        let text = serde_json::to_vec(&[entry]).unwrap_or_default();
+        let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = serde_json::to_vec(&*report).unwrap_or_default();
         if let Err(error) = daemon::replace_file(&path, &text, 0o644) {
             tracing::warn!(%error, "cannot write {}", path.display());
         }
     }
-}
 
-/// A new key, and ca's certificate for it.
-async fn obtain(context: &Context) -> anyhow::Result<Kept> {
-    let (key_pem, csr_pem) = kept::new_key(&context.document.cluster.service_name())?;
-    let ca = Client::unix(context.socket_of(Service::Ca));
-    let answer = tokio::time::timeout(ANSWER_MAX, ca::client::head_certificate(&ca, &csr_pem)).await??;
-    Kept::new(key_pem, answer.chain_pem)
-}
-
-fn show(moment: OffsetDateTime) -> String {
-    moment.format(&Rfc3339).unwrap_or_default()
+    /// Answers challenges for these names; with none, no more.
+    fn answer_challenges(&self, challenges: Challenges) {
+        // A validation is answered though there is nothing else to show yet.
+        let has_any = !challenges.is_empty();
+        self.challenges.store(Arc::new(challenges));
+        if has_any {
+            self.there.send_replace(true);
+        }
+    }
 }

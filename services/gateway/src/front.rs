@@ -1,41 +1,36 @@
 //! The two ports: accepting, TLS, and how many connections there may be.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use daemon::Context;
 use domain::Service;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api;
-use crate::certificate::{Certificate, Shown};
+use crate::certificate::{ALPN, Certificate, Shown};
 use crate::config::Config;
+use crate::limits::{Place, Sources};
 use crate::model::Hop;
-use crate::stream::{Activity, Timed};
+use crate::talk::converse;
 use crate::upstream::Upstream;
 
-/// A request's head is at most this long; also what is read ahead of a body.
-const HEAD_BYTES_MAX: usize = 64 << 10;
 /// A client that vanished is noticed by TCP after this time without a byte.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// The port that URLs in refusals name.
-const TLS_PORT: u16 = 8443;
+pub(crate) const TLS_PORT: u16 = 8443;
+/// How long accepting rests when the machine has no descriptor or memory for a connection, unless one ends before.
+const REST_MAX: Duration = Duration::from_secs(1);
 /// Descriptors that are not a client's connection and its service's.
 const FILES_RESERVED: usize = 64;
 
@@ -55,24 +50,41 @@ pub(crate) struct Front {
     pub(crate) stop: CancellationToken,
     /// Connections and tunnels.
     pub(crate) tasks: TaskTracker,
-    upstreams: Vec<Arc<Upstream>>,
+    upstreams: [Upstream; Service::ALL.len()],
     connections: Arc<Semaphore>,
-    sources: Arc<Sources>,
+    /// A connection has ended.
+    freed: Arc<Notify>,
+    sources: Sources,
 }
 
 /// One client's connection, and the places it holds.
 pub(crate) struct Link {
     pub(crate) hop: Hop,
     pub(crate) tls: bool,
-    pub(crate) activity: Arc<Activity>,
-    _source: Option<Place>,
+    /// None for a proxy, which has its own limits.
+    source: Option<Place>,
+    freed: Arc<Notify>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Link {
+    /// Whether the client may ask now.
+    pub(crate) fn may_ask(&self, now: Instant) -> bool {
+        self.source.as_ref().is_none_or(|it| it.may_ask(now))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        OPEN.dec();
+        self.freed.notify_one();
+    }
 }
 
 impl Front {
     pub(crate) fn new(context: &Context, config: Config) -> Self {
         let each = config.connections_per_service;
-        let upstreams = Service::ALL.into_iter().map(|it| Upstream::new(context, it, each)).collect();
+        let upstreams = Service::ALL.map(|it| Upstream::new(context, it, each));
         let connections = Arc::new(Semaphore::new(connections_max(config.connections)));
         Self {
             https: format!("https://{}:{TLS_PORT}", context.document.cluster.service_name()),
@@ -80,14 +92,15 @@ impl Front {
             tasks: TaskTracker::new(),
             upstreams,
             connections,
-            sources: Arc::new(Sources { most: config.connections_per_source, open: Mutex::default() }),
+            freed: Arc::default(),
+            sources: Sources::new(config.allowance()),
             config,
         }
     }
 
-    pub(crate) fn upstream(&self, service: Service) -> &Arc<Upstream> {
-        let found = self.upstreams.iter().find(|it| it.service() == service);
-        found.unwrap_or(&self.upstreams[0])
+    pub(crate) fn upstream(&self, service: Service) -> &Upstream {
+        // In the order of the list they were made from.
+        &self.upstreams[Service::ALL.iter().position(|it| *it == service).unwrap_or_default()]
     }
 
     /// Ends when every connection has.
@@ -99,9 +112,10 @@ impl Front {
     /// The connection's places; none if its source has too many already.
     fn admit(&self, address: IpAddr, tls: bool, permit: OwnedSemaphorePermit) -> Option<Link> {
         let trusted = self.config.trusts(address);
-        let place = if trusted { None } else { Some(self.sources.take_place(address)?) };
+        let place = if trusted { None } else { Some(self.sources.take_place(address, Instant::now())?) };
         let hop = Hop::new(address, trusted, tls);
-        Some(Link { hop, tls, activity: Arc::default(), _source: place, _permit: permit })
+        OPEN.inc();
+        Some(Link { hop, tls, source: place, freed: Arc::clone(&self.freed), _permit: permit })
     }
 }
 
@@ -124,8 +138,11 @@ pub(crate) fn acceptor(certificate: &Arc<Certificate>) -> anyhow::Result<TlsAcce
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(Shown(Arc::clone(certificate))));
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // HTTP/2 would gain nobody here: nodes and command lines ask one thing after the other.
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), ALPN.to_vec()];
     config.ticketer = aws_lc_rs::Ticketer::new()?;
+    // One will do; each costs as much as the rest of a resumed handshake.
+    config.send_tls13_tickets = 1;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -157,6 +174,8 @@ pub(crate) async fn serve_tls(
                 made = timeout(front.config.header_timeout.0, handshake) => made,
             };
             match made.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                // Somebody validates a name and has seen what it looks for (RFC 8737 section 3).
+                Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(ALPN) => {}
                 Ok(stream) => converse(front, stream, link).await,
                 Err(error) => {
                     HANDSHAKES_FAILED.inc();
@@ -182,9 +201,7 @@ async fn accept(front: &Front, listener: &TcpListener, tls: bool, mut begin: imp
         let (stream, address, permit) = match accepted {
             Ok(it) => it,
             Err(error) => {
-                // Out of descriptors, most likely: give those that are open time to end.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                rest_after(front, &error).await;
                 continue;
             }
         };
@@ -204,100 +221,18 @@ async fn accept(front: &Front, listener: &TcpListener, tls: bool, mut begin: imp
     }
 }
 
-async fn converse(
-    front: Arc<Front>,
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    link: Link,
-) {
-    OPEN.inc();
-    let link = Arc::new(link);
-    let (head_max, idle_max) = (front.config.header_timeout.0, front.config.idle_timeout.0);
-    let stream = Timed::new(stream, Arc::clone(&link.activity), head_max, idle_max);
-    let stop = front.stop.clone();
-    let service = service_fn(move |request| api::answer(Arc::clone(&front), Arc::clone(&link), request));
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    // hyper counts from the end of the last answer; `Timed` counts from a head's first byte.
-    builder.timer(TokioTimer::new()).header_read_timeout(idle_max).max_buf_size(HEAD_BYTES_MAX);
-    // The buffer may come to hold more than its size, so heads are measured by themselves.
-    builder.max_header_size(HEAD_BYTES_MAX);
-    let mut connection =
-        std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended badly");
+/// What failed may be the one connection, which is no reason to keep others waiting (accept(2)). Without descriptors
+/// or memory the next would fail as well until a connection ends.
+async fn rest_after(front: &Front, error: &io::Error) {
+    let of_machine = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    if !error.raw_os_error().is_some_and(|it| of_machine.contains(&it)) {
+        tracing::debug!(%error, "a connection was gone before it was accepted");
+        return tokio::task::yield_now().await;
     }
-    OPEN.dec();
-}
-
-/// How many connections each source has.
-struct Sources {
-    most: u32,
-    open: Mutex<HashMap<IpAddr, u32>>,
-}
-
-/// A source's place for one connection, until it is dropped.
-struct Place {
-    sources: Arc<Sources>,
-    source: IpAddr,
-}
-
-impl Sources {
-    fn take_place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let source = source_of(address);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(source).or_default();
-        if *count >= self.most {
-            return None;
-        }
-        *count += 1;
-        Some(Place { sources: Arc::clone(self), source })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.sources.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut entry) = open.entry(self.source) {
-            *entry.get_mut() -= 1;
-            if *entry.get() == 0 {
-                entry.remove();
-            }
-        }
-    }
-}
-
-/// One machine has a whole /64 of IPv6 addresses to come from.
-fn source_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(it) => Ipv6Addr::from(u128::from(it) & !u128::from(u64::MAX)).into(),
-    }
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use super::Sources;
-
-    #[test]
-    fn a_source_has_its_places_and_gets_them_back() {
-        let sources = Arc::new(Sources { most: 2, open: Mutex::default() });
-        let take = |it: &str| sources.take_place(it.parse().unwrap());
-        let first = take("fd00::1");
-        let second = take("fd00::2");
-        assert!(first.is_some() && second.is_some() && take("fd00::3").is_none());
-        assert!(take("fd00:0:0:1::1").is_some() && take("10.0.0.1").is_some());
-        drop(first);
-        assert!(take("fd00::3").is_some());
-        drop(second);
-        assert!(sources.open.lock().unwrap().is_empty());
+    tracing::warn!(%error, "cannot accept a connection until another ends; raise LimitNOFILE= of the unit");
+    tokio::select! {
+        () = front.freed.notified() => {}
+        () = front.stop.cancelled() => {}
+        () = tokio::time::sleep(REST_MAX) => {}
     }
 }

@@ -3,30 +3,35 @@
 //! | what | where |
 //! | --- | --- |
 //! | callers | nodes over HTTP (8081), everybody else over TLS (8443) |
-//! | sockets | TCP `plain` and `tls`; `/run/pilothouse/gateway.sock` for metrics and health |
-//! | asks | ca for its own certificate (`upstream.rs`), every service for what is forwarded to it |
-//! | state | `certificate.pem`: the last good key and chain, mode 0600 |
-//! | specification | RFC 9110 section 7.6, RFC 9112 (forwarding), RFC 6455 (WebSocket), RFC 8446 (TLS) |
+//! | sockets | TCP `plain`, `tls` and, if set, `public`; `/run/pilothouse/gateway.sock` for metrics and health |
+//! | asks | ca or another for its certificates (`certificate.rs`), every service for what is forwarded to it |
+//! | state | `head.sealed`, `front.sealed`: the last good keys and chains; `account.sealed`: ACME's key |
+//! | specification | RFC 9110 section 7.6, RFC 9112 (forwarding), RFC 6455 (WebSocket), RFC 8446 (TLS), RFC 8555 and 8737 (ACME) |
 //!
 //! It gives nobody rights: services verify tokens themselves and take a request of the gateway's uid with
 //! `X-Forwarded-For` for a stranger's.
 
+mod access;
 mod api;
-mod body;
 mod certificate;
 mod config;
 mod error;
+mod exchange;
 mod front;
+mod limits;
 mod model;
-mod stream;
+mod talk;
 mod upstream;
+mod watch;
+mod wire;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use daemon::{Context, Issue, Severity};
-use domain::Document;
+use domain::{Document, Service};
 use serde_json::json;
 
 pub use crate::config::Config;
@@ -43,6 +48,17 @@ pub fn check(document: &Document) -> anyhow::Result<()> {
     Config::parse(document).map(drop)
 }
 
+/// Has the gateway that runs renew its certificates, and waits until it has.
+///
+/// # Errors
+///
+/// Why it has not.
+pub async fn renew(run: &Path) -> anyhow::Result<()> {
+    let gateway = web::Client::unix(run.join(format!("{}.sock", Service::Gateway)));
+    let renewed = gateway.call::<serde_json::Value>(http::Method::POST, "/pilothouse/v1/renew", None::<&()>);
+    renewed.await.map(drop).context("have the gateway's certificates renewed")
+}
+
 /// Runs the service until the context's stop.
 ///
 /// # Errors
@@ -51,13 +67,18 @@ pub fn check(document: &Document) -> anyhow::Result<()> {
 pub async fn serve(context: Context) -> anyhow::Result<()> {
     let config = Config::parse(&context.document)?;
     let plain = context.sockets().tcp("plain").context("take the inherited socket plain")?;
-    let tls = context.sockets().tcp("tls").context("take the inherited socket tls")?;
+    let mut tls = context.sockets().tcp("tls").context("take the inherited socket tls")?;
+    // Where nobody says another one, as in tests, it is the port of the table.
+    let tls_port = tls.first().and_then(|it| it.local_addr().ok()).map_or(front::TLS_PORT, |it| it.port());
+    if config.public_https {
+        tls.extend(context.sockets().tcp("public").context("take the inherited socket public")?);
+    }
     anyhow::ensure!(
         !plain.is_empty() || !tls.is_empty(),
         "neither a socket named plain nor one named tls was inherited; start the socket units"
     );
     tell_of_open_tokens(&context, &config);
-    let certificate = Arc::new(certificate::Certificate::load(&context));
+    let certificate = Arc::new(certificate::Certificate::load(&context, &config, tls_port));
     let acceptor = front::acceptor(&certificate).context("set up TLS")?;
     let front = Arc::new(front::Front::new(&context, config));
     context.ready(certificate.status())?;

@@ -5,9 +5,8 @@ mod path;
 mod renewal;
 
 use domain::Service;
-use http::Method;
 
-pub(crate) use header::{Hop, X_REQUEST_ID, forward_answer, forward_request, is_websocket};
+pub(crate) use header::{Hop, Id};
 pub(crate) use path::{PathError, normalise};
 pub(crate) use renewal::{Renewal, Validity};
 
@@ -23,7 +22,7 @@ const fn route(prefix: &'static str, service: Service) -> Route {
 }
 
 /// The path table: the recorded gateway's, then our own. A prefix ends where a segment ends.
-const TABLE: [Route; 18] = [
+const TABLE: [Route; 20] = [
     route("/hsm/v2", Service::Inventory),
     route("/boot/v1", Service::Boot),
     Route { prefix: "/apis/bss", service: Service::Boot, taken_off: "/apis/bss".len() },
@@ -42,6 +41,8 @@ const TABLE: [Route; 18] = [
     route("/health", Service::Power),
     route("/remote-console", Service::Console),
     route("/acme", Service::Ca),
+    route("/crl", Service::Ca),
+    route("/join", Service::Join),
 ];
 
 /// What every service answers under its own name: `/services/dhcp/metrics` is dhcp's `/metrics`.
@@ -91,7 +92,7 @@ pub(crate) fn find_target(path: &str) -> Option<Target<'_>> {
 ///
 /// Why it has to come over TLS.
 pub(crate) fn find_plain_target<'a>(
-    method: &Method,
+    method: &str,
     path: &'a str,
     has_token: bool,
     secure_over_http: bool,
@@ -99,16 +100,19 @@ pub(crate) fn find_plain_target<'a>(
     if has_token && !secure_over_http {
         return Err(OverHttp::Token);
     }
-    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let reads = matches!(method, "GET" | "HEAD");
     if reads && path == "/root.pem" {
         return Ok(Target { service: Service::Ca, path: "/pilothouse/v1/root.pem" });
     }
     let open = if reads {
         matches!(path, "/boot/v1/bootscript" | "/apis/bss/boot/v1/bootscript")
+            || path.strip_prefix("/crl/").is_some_and(|it| is_file(it, ".crl"))
+            // Whoever reads it has it, so that looking at its head alone is nothing.
+            || (method == "GET" && path.strip_prefix("/join/").is_some_and(|it| is_file(it, ".cpio")))
             || path.strip_prefix("/cloud-init/").is_some_and(is_node_data)
             || (secure_over_http && path.strip_prefix("/cloud-init-secure/").is_some_and(is_node_data))
     } else {
-        *method == Method::POST && (is_under(path, "/phone-home") || is_under(path, "/cloud-init/phone-home"))
+        method == "POST" && (is_under(path, "/phone-home") || is_under(path, "/cloud-init/phone-home"))
     };
     if open { find_target(path).ok_or(OverHttp::Path) } else { Err(OverHttp::Path) }
 }
@@ -122,6 +126,11 @@ fn is_node_data(rest: &str) -> bool {
     }
 }
 
+/// A file of this kind, in no folder.
+fn is_file(rest: &str, kind: &str) -> bool {
+    rest.strip_suffix(kind).is_some_and(|it| !it.is_empty() && !it.contains('/'))
+}
+
 fn is_under(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|it| it.is_empty() || it.starts_with('/'))
 }
@@ -129,7 +138,6 @@ fn is_under(path: &str, prefix: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use domain::Service;
-    use http::Method;
 
     use super::{OverHttp, TABLE, Target, find_plain_target, find_target};
 
@@ -150,7 +158,7 @@ mod tests {
 
     #[test]
     fn paths_lead_where_the_contract_says() {
-        use Service::{Auth, Boot, Ca, CloudInit, Console, Dhcp, Inventory, Power};
+        use Service::{Auth, Boot, Ca, CloudInit, Console, Dhcp, Inventory, Join, Power};
         for (path, service, rest) in [
             ("/hsm/v2/State/Components", Inventory, "/hsm/v2/State/Components"),
             ("/boot/v1/bootscript", Boot, "/boot/v1/bootscript"),
@@ -167,6 +175,8 @@ mod tests {
             ("/power-cap/snapshot", Power, "/power-cap/snapshot"),
             ("/remote-console/consoles/nid001", Console, "/remote-console/consoles/nid001"),
             ("/acme/directory", Ca, "/acme/directory"),
+            ("/crl/1.crl", Ca, "/crl/1.crl"),
+            ("/join/token", Join, "/join/token"),
             ("/services/dhcp/metrics", Dhcp, "/metrics"),
             ("/services/dhcp", Dhcp, "/"),
             ("/services/cloud-init/readyz", CloudInit, "/readyz"),
@@ -190,7 +200,6 @@ mod tests {
             "/apis/bss/snapshot",
             "/apis/bss/changes/",
             "/snapshot",
-            "/join/x",
         ] {
             assert_eq!(found(path), None, "{path}");
         }
@@ -209,17 +218,23 @@ mod tests {
             "/cloud-init/compute/user-data",
             "/cloud-init/x1000c0s0b0n0/meta-data",
         ] {
-            for method in [Method::GET, Method::HEAD] {
-                assert!(find_plain_target(&method, path, false, false).is_ok(), "{path}");
+            for method in ["GET", "HEAD"] {
+                assert!(find_plain_target(method, path, false, false).is_ok(), "{path}");
             }
-            assert_eq!(find_plain_target(&Method::POST, path, false, false), Err(OverHttp::Path), "{path}");
-            assert_eq!(find_plain_target(&Method::GET, path, true, false), Err(OverHttp::Token), "{path}");
+            assert_eq!(find_plain_target("POST", path, false, false), Err(OverHttp::Path), "{path}");
+            assert_eq!(find_plain_target("GET", path, true, false), Err(OverHttp::Token), "{path}");
         }
         for path in ["/phone-home", "/cloud-init/phone-home", "/cloud-init/phone-home/i-1234"] {
-            assert!(find_plain_target(&Method::POST, path, false, false).is_ok(), "{path}");
+            assert!(find_plain_target("POST", path, false, false).is_ok(), "{path}");
         }
+        let crl = |method| find_plain_target(method, "/crl/1.crl", false, false).map(|it| it.service);
+        assert_eq!((crl("GET"), crl("POST")), (Ok(Service::Ca), Err(OverHttp::Path)));
+        let nonce = |method, token| find_plain_target(method, "/join/ece7a705a1fc.cpio", token, false);
+        assert_eq!(nonce("GET", false).map(|it| it.service), Ok(Service::Join));
+        assert_eq!(nonce("HEAD", false), Err(OverHttp::Path));
+        assert_eq!(nonce("GET", true), Err(OverHttp::Token));
         let root = Target { service: Service::Ca, path: "/pilothouse/v1/root.pem" };
-        assert_eq!(find_plain_target(&Method::GET, "/root.pem", false, false), Ok(root));
+        assert_eq!(find_plain_target("GET", "/root.pem", false, false), Ok(root));
     }
 
     #[test]
@@ -238,12 +253,18 @@ mod tests {
             "/cloud-init-secure/user-data",
             "/services/boot/boot/v1/bootscript",
             "/token",
+            "/join/token",
+            "/join/tpm/challenge.cpio",
+            "/join/.cpio",
+            "/crl/",
+            "/crl/a/b.crl",
+            "/acme/directory",
             "/phone-home",
         ] {
-            assert_eq!(find_plain_target(&Method::GET, path, false, false), Err(OverHttp::Path), "{path}");
+            assert_eq!(find_plain_target("GET", path, false, false), Err(OverHttp::Path), "{path}");
         }
-        let secure = |token| find_plain_target(&Method::GET, "/cloud-init-secure/user-data", token, true);
+        let secure = |token| find_plain_target("GET", "/cloud-init-secure/user-data", token, true);
         assert!(secure(true).is_ok() && secure(false).is_ok());
-        assert_eq!(find_plain_target(&Method::GET, "/hsm/v2/groups", true, true), Err(OverHttp::Path));
+        assert_eq!(find_plain_target("GET", "/hsm/v2/groups", true, true), Err(OverHttp::Path));
     }
 }

@@ -2,7 +2,7 @@
 
 use domain::Document;
 use domain::document::PlaneKind;
-use domain::port::{Protocol, TABLE};
+use domain::port::{Port, Protocol, TABLE};
 
 use super::{HEADER, NicOf, network};
 
@@ -22,7 +22,7 @@ pub(super) fn ruleset(document: &Document, nic_of: NicOf<'_>) -> String {
         rules.push_str(&format!("        # {}\n", names.join(", ")));
         let kinds: Vec<_> = port.planes.iter().map(|it| it.kind).collect();
         for (protocol, word) in [(Protocol::Tcp, "tcp"), (Protocol::Udp, "udp")] {
-            let ports = open_ports(&kinds, protocol);
+            let ports = open_ports(document, &kinds, protocol);
             if !ports.is_empty() {
                 rules.push_str(&format!(
                     "        iifname \"{interface}\" {word} dport {{ {ports} }} accept\n"
@@ -50,14 +50,17 @@ table inet pilothouse {{
     )
 }
 
-fn open_ports(kinds: &[PlaneKind], protocol: Protocol) -> String {
-    let open =
-        TABLE.iter().filter(|it| it.protocol == protocol && it.planes.iter().any(|it| kinds.contains(it)));
+fn open_ports(document: &Document, kinds: &[PlaneKind], protocol: Protocol) -> String {
+    let faces = |it: &&Port| it.protocol == protocol && it.planes.iter().any(|it| kinds.contains(it));
+    let open = TABLE.iter().filter(faces).filter(|it| it.is_open(document));
     open.map(|it| it.number.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::document::PlaneKind;
+    use domain::port::Protocol;
+
     use super::super::tests::{document, text_of};
 
     #[test]
@@ -74,6 +77,16 @@ mod tests {
         }
         assert_eq!(text.matches("policy drop").count(), 2);
         assert!(!text.contains("\"bmc20\" tcp") && !text.contains("\"ens2\" udp"), "{text}");
+    }
+
+    #[test]
+    fn a_port_with_a_setting_is_open_where_it_is_set() {
+        let mut document = document();
+        let site =
+            |document: &domain::Document| super::open_ports(document, &[PlaneKind::Site], Protocol::Tcp);
+        assert_eq!(site(&document), "22, 8443");
+        document.gateway.insert("public_https".to_owned(), true.into());
+        assert_eq!(site(&document), "22, 443, 8443");
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crate::program::Program;
 
 const FOLDER: &str = "/var/lib/pilothouse/credentials";
 /// The services whose units name `LoadCredentialEncrypted=<service>.seal-key`.
-const SEALING: [Service; 4] = [Service::Inventory, Service::Auth, Service::Ca, Service::Join];
+const SEALING: [Service; 5] =
+    [Service::Inventory, Service::Auth, Service::Ca, Service::Join, Service::Gateway];
 
 /// Makes the keys that are missing; one that is there is never replaced, since rows are sealed with it.
 ///

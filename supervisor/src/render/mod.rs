@@ -50,7 +50,8 @@ impl Output {
 type NicOf<'a> = &'a dyn Fn(MacAddr) -> Option<String>;
 
 /// Folders in which every file of ours is in the table: others of that name are removed.
-const SWEPT: [(&str, &str); 2] = [("/etc/systemd/network", "50-ph-"), ("/etc/ssh/authorized_keys.d", "")];
+const SWEPT: [(&str, &str); 3] =
+    [("/etc/systemd/network", "50-ph-"), ("/etc/ssh/authorized_keys.d", ""), ("/etc/pilothouse", "public-")];
 
 /// All files of a document.
 pub(crate) fn outputs(document: &Document, text: &str, nic_of: NicOf<'_>) -> Vec<Output> {
@@ -61,6 +62,10 @@ pub(crate) fn outputs(document: &Document, text: &str, nic_of: NicOf<'_>) -> Vec
         // Names of nodes and BMCs: inventory keeps the file.
         Output { path: "/etc/hosts".to_owned(), kind: Kind::Link("/run/pilothouse/inventory/hosts") },
     ];
+    // The socket unit of port 443 looks for it.
+    if document.gateway.get("public_https").and_then(toml::Value::as_bool) == Some(true) {
+        outputs.push(Output::file("/etc/pilothouse/public-https", 0o644, HEADER));
+    }
     outputs.extend(network::files(document));
     outputs.extend(login::files(document));
     outputs

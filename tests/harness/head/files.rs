@@ -13,7 +13,8 @@ use super::Trusted;
 use crate::document;
 
 /// Who seals rows under a key of its own.
-const SEALING: [Service; 4] = [Service::Inventory, Service::Auth, Service::Ca, Service::Join];
+const SEALING: [Service; 5] =
+    [Service::Inventory, Service::Auth, Service::Ca, Service::Join, Service::Gateway];
 
 /// Writes the other issuers' keys down and names them in the document.
 pub(super) fn trust(document: &mut Table, trusted: &[Trusted], folder: &Path) -> anyhow::Result<()> {

@@ -54,7 +54,9 @@ impl Post {
     }
 
     fn wanted(&self, protocol: Protocol) -> BTreeSet<String> {
-        let own = TABLE.iter().filter(|it| it.protocol == protocol && it.planes.contains(&self.kind));
+        let own = TABLE
+            .iter()
+            .filter(|it| it.protocol == protocol && it.planes.contains(&self.kind) && it.setting.is_none());
         own.map(|it| it.number.to_string()).collect()
     }
 

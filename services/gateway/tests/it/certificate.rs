@@ -29,7 +29,7 @@ async fn tls_begins_when_ca_answers() {
     let shown = &head.report("certificates.json")[0];
     assert_eq!(shown["names"][0], "demo.openchami.cluster");
     assert!(shown["last_error"].is_null() && shown["not_after"].is_string(), "{shown}");
-    let file = head.folder.path().join("state/certificate.pem");
+    let file = head.folder.path().join("state/head.sealed");
     assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
 }
 

@@ -122,7 +122,7 @@ impl Head {
             config: path.join("pilothouse.toml"),
             run: path.to_owned(),
             state: path.join("state"),
-            credentials: None,
+            credentials: Some(self.credentials()),
         };
         let listen = vec![
             ("http".to_owned(), Address::Unix(self.socket(Service::Gateway))),
@@ -134,6 +134,14 @@ impl Head {
         let context = Context::new(Service::Gateway, paths, document, listen, stop.clone()).unwrap();
         let ended = tokio::spawn(gateway::serve(context));
         Gateway { plain, tls, stop, ended }
+    }
+
+    /// A folder with the sealing key, and what a test has put there.
+    pub(crate) fn credentials(&self) -> PathBuf {
+        let folder = self.folder.path().join("credentials");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("gateway.seal-key"), [7; 32]).unwrap();
+        folder
     }
 
     /// What the gateway wrote beside its health issues, or its health issues.

@@ -1,0 +1,228 @@
+//! The certificates of the services, from the files these write (INTERFACES 7): an object on the bus for each.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use domain::Service;
+use serde::Deserialize;
+use zbus::message::Header;
+use zbus::object_server::InterfaceRef;
+use zbus::{Connection, fdo, interface};
+
+use crate::bus::{JOB_MAX, ROOT};
+use crate::polkit;
+use crate::systemd::{Systemd, Verb};
+
+/// How often the files are looked at: whether one was replaced.
+const LOOK: Duration = Duration::from_secs(1);
+/// The longest file that is read.
+const FILE_MAX: u64 = 64 << 10;
+/// Certificates of one service that are shown.
+const SHOWN_MAX: usize = 64;
+
+/// What a service says of a certificate of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Told {
+    id: String,
+    #[serde(default)]
+    names: Vec<String>,
+    #[serde(default)]
+    issuer: String,
+    #[serde(default)]
+    serial: String,
+    #[serde(default)]
+    not_before: String,
+    #[serde(default)]
+    not_after: String,
+    #[serde(default)]
+    last_error: Option<String>,
+}
+
+/// A certificate as others see it.
+#[derive(Debug)]
+pub(crate) struct CertificateObject {
+    service: Service,
+    told: Told,
+    systemd: Systemd,
+}
+
+#[interface(name = "org.pilothouse.Supervisor1.Certificate", introspection_docs = false)]
+impl CertificateObject {
+    /// Whose it is; Renew has all of that service's renewed.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn service(&self) -> &str {
+        self.service.name()
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn id(&self) -> &str {
+        &self.told.id
+    }
+
+    /// DNS names and addresses; none as long as there is no certificate.
+    #[zbus(property)]
+    fn names(&self) -> Vec<String> {
+        self.told.names.clone()
+    }
+
+    #[zbus(property)]
+    fn issuer(&self) -> &str {
+        &self.told.issuer
+    }
+
+    #[zbus(property)]
+    fn serial(&self) -> &str {
+        &self.told.serial
+    }
+
+    /// RFC 3339.
+    #[zbus(property)]
+    fn not_before(&self) -> &str {
+        &self.told.not_before
+    }
+
+    /// RFC 3339.
+    #[zbus(property)]
+    fn not_after(&self) -> &str {
+        &self.told.not_after
+    }
+
+    /// Why there is no newer one; empty if none was missed.
+    #[zbus(property)]
+    fn last_error(&self) -> &str {
+        self.told.last_error.as_deref().unwrap_or_default()
+    }
+
+    /// Has it renewed, and returns when it is.
+    async fn renew(
+        &self,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> fdo::Result<()> {
+        let details = HashMap::from([("service", self.service.name()), ("verb", "renew")]);
+        polkit::require(bus, &header, polkit::MANAGE_SERVICES, &details).await?;
+        let unit = format!("pilothouse-renew@{}.service", self.service);
+        log::info!("start {unit} for {}", header.sender().map_or("", |it| it.as_str()));
+        let done = self.systemd.run(Verb::Start, &unit, JOB_MAX).await;
+        done.map_err(|error| fdo::Error::Failed(format!("{error:#}")))
+    }
+}
+
+/// By what a file is known to have been replaced.
+type Stamp = Option<(SystemTime, u64)>;
+
+/// What is shown of the services' files.
+pub(crate) struct Certificates {
+    folder: PathBuf,
+    connection: Connection,
+    systemd: Systemd,
+    stamps: HashMap<Service, Stamp>,
+    shown: BTreeMap<(Service, String), Told>,
+}
+
+impl Certificates {
+    /// With what is there now.
+    ///
+    /// # Errors
+    ///
+    /// If the bus does not take an object.
+    pub(crate) async fn show(
+        folder: PathBuf,
+        connection: Connection,
+        systemd: Systemd,
+    ) -> anyhow::Result<Self> {
+        let (stamps, shown) = (HashMap::new(), BTreeMap::new());
+        let mut all = Self { folder, connection, systemd, stamps, shown };
+        all.look().await?;
+        Ok(all)
+    }
+
+    /// Follows the files for ever.
+    ///
+    /// # Errors
+    ///
+    /// If the bus does not take an object.
+    pub(crate) async fn follow(mut self) -> anyhow::Result<()> {
+        let mut tick = tokio::time::interval(LOOK);
+        loop {
+            tick.tick().await;
+            self.look().await?;
+        }
+    }
+
+    async fn look(&mut self) -> anyhow::Result<()> {
+        for service in Service::ALL {
+            let path = self.folder.join(service.name()).join("certificates.json");
+            let stamp = std::fs::metadata(&path).ok().and_then(|it| Some((it.modified().ok()?, it.len())));
+            if self.stamps.insert(service, stamp) != Some(stamp) {
+                let told = match stamp {
+                    Some(_) => read(&path),
+                    None => Ok(Vec::new()),
+                };
+                match told {
+                    Ok(told) => self.replace(service, told).await.context("show certificates")?,
+                    Err(error) => log::warn!("cannot read {}: {error:#}", path.display()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the service said before counts no more.
+    async fn replace(&mut self, service: Service, told: Vec<Told>) -> zbus::Result<()> {
+        let server = self.connection.object_server();
+        let of_service = self.shown.keys().filter(|it| it.0 == service);
+        let gone: Vec<_> = of_service.filter(|it| !told.iter().any(|new| new.id == it.1)).cloned().collect();
+        for key in gone {
+            server.remove::<CertificateObject, _>(object_path(&key.1)).await?;
+            self.shown.remove(&key);
+        }
+        for told in told.into_iter().take(SHOWN_MAX) {
+            let path = object_path(&told.id);
+            match self.shown.insert((service, told.id.clone()), told.clone()) {
+                Some(before) if before == told => {}
+                Some(_) => {
+                    let object: InterfaceRef<CertificateObject> = server.interface(path.as_str()).await?;
+                    object.get_mut().await.told = told;
+                    announce(&object).await?;
+                }
+                None => {
+                    let systemd = self.systemd.clone();
+                    // An id that another service has is shown once.
+                    if server.at(path.as_str(), CertificateObject { service, told, systemd }).await?.is_some()
+                    {
+                        log::warn!("{path} is there already");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn announce(object: &InterfaceRef<CertificateObject>) -> zbus::Result<()> {
+    let (shown, emitter) = (object.get().await, object.signal_emitter());
+    shown.names_changed(emitter).await?;
+    shown.issuer_changed(emitter).await?;
+    shown.serial_changed(emitter).await?;
+    shown.not_before_changed(emitter).await?;
+    shown.not_after_changed(emitter).await?;
+    shown.last_error_changed(emitter).await
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<Told>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(FILE_MAX).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text)?)
+}
+
+/// `…/certificate/gateway_front`
+fn object_path(id: &str) -> String {
+    let word: String =
+        id.chars().map(|it| if it.is_ascii_alphanumeric() { it } else { '_' }).take(64).collect();
+    format!("{ROOT}/certificate/{word}")
+}
