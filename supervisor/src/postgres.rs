@@ -60,16 +60,16 @@ pub(crate) async fn setup() -> anyhow::Result<()> {
 
 /// What psql is told, with names that begin so (tests have names of their own); each line does nothing where
 /// its work is done. A database cannot be made inside a transaction or a function, so the statement is made
-/// by a query and run by `\gexec`.
+/// by a query and run by `\gexec`. Names stand in quotation marks: `join` is a word of SQL.
 fn statements(prefix: &str) -> String {
     let mut text = String::new();
     for service in Service::ALL.into_iter().filter(|it| it.has_database()) {
         let key = format!("{prefix}{}", service.key());
         text += &format!(
-            "select 'create role {key} login' where not exists (select from pg_roles where rolname = '{key}') \\gexec\n\
-             select 'create database {key} owner {key}' \
+            "select 'create role \"{key}\" login' where not exists (select from pg_roles where rolname = '{key}') \\gexec\n\
+             select 'create database \"{key}\" owner \"{key}\"' \
              where not exists (select from pg_database where datname = '{key}') \\gexec\n\
-             revoke all on database {key} from public;\n"
+             revoke all on database \"{key}\" from public;\n"
         );
     }
     text

@@ -86,7 +86,9 @@ impl Pg {
     pub fn make_databases(&self, services: &[Service]) -> anyhow::Result<()> {
         let statements = services.iter().filter(|it| it.has_database()).map(|service| {
             let key = service.key();
-            format!("create role {key} login;\ncreate database {key} owner {key} strategy file_copy;\n")
+            format!(
+                "create role \"{key}\" login;\ncreate database \"{key}\" owner \"{key}\" strategy file_copy;\n"
+            )
         });
         self.psql("postgres", &statements.collect::<String>()).map(drop)
     }
