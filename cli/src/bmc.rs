@@ -57,7 +57,7 @@ pub(crate) async fn run(head: &Head, command: Command) -> Result<(), Failure> {
 }
 
 /// One line, without echo on a terminal.
-fn read_password() -> Result<zeroize::Zeroizing<String>, Failure> {
+pub(crate) fn read_password() -> Result<zeroize::Zeroizing<String>, Failure> {
     use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
     let input = std::io::stdin();
     let mut line = zeroize::Zeroizing::new(String::new());

@@ -3,12 +3,12 @@
 use std::io::Read as _;
 use std::path::PathBuf;
 
+use ::join::client::{self, Standing};
 use axum::http::Method;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
 use domain::{Service, Span};
-use ::join::client::{self, Standing};
 use serde_json::json;
 
 use crate::Head;

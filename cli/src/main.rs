@@ -4,17 +4,20 @@
 mod bmc;
 mod boot;
 mod cert;
+mod ca;
 mod cloud_init;
 mod console;
 mod error;
 mod group;
 mod join;
+mod login;
 mod nodes;
 mod ochami;
 mod output;
 mod power;
 mod status;
 mod token;
+mod user;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -91,9 +94,22 @@ enum Command {
     /// How nodes get the tokens for their secret data
     #[command(subcommand)]
     Join(join::Command),
-    /// Print an access token for the APIs
+    /// Log in at a head from another machine
+    Login(login::LoginArguments),
+    /// End that log-in
+    Logout,
+    /// Print an access token for the APIs; end tokens, and rotate the keys that sign them
     Token(token::Arguments),
-    /// Print the root certificate of the cluster
+    /// People who log in with a password
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Programs that fetch tokens or log people in
+    #[command(subcommand)]
+    Client(user::ClientCommand),
+    /// The certificate authority: roots, the site's own PKI, who may have an ACME account
+    #[command(subcommand)]
+    Ca(ca::Command),
+    /// Print the root certificates of the cluster
     CaCert,
     /// Print the completions of a shell
     Completions {
@@ -175,7 +191,12 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Boot(command) => boot::run(&head, command).await,
         Command::CloudInit(command) => cloud_init::run(&head, command).await,
         Command::Join(command) => join::run(&head, command).await,
-        Command::Token(arguments) => token::run(&head, &arguments).await,
+        Command::Login(arguments) => login::log_in(&arguments).await,
+        Command::Logout => login::log_out().await,
+        Command::Token(arguments) => token::run(&head, arguments).await,
+        Command::User(command) => user::run_user(&head, command).await,
+        Command::Client(command) => user::run_client(&head, command).await,
+        Command::Ca(command) => ca::run(&head, command).await,
         Command::CaCert => token::root_certificate(&head).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "pilotctl", &mut std::io::stdout());

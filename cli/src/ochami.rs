@@ -6,7 +6,7 @@ mod bss;
 mod cloud_init;
 mod config;
 mod discover;
-mod error;
+pub(crate) mod error;
 mod http;
 mod legacy;
 mod log;
@@ -17,7 +17,7 @@ mod rcs;
 mod resources;
 mod settings;
 mod smd;
-mod tls;
+pub(crate) mod tls;
 mod token;
 mod yaml;
 

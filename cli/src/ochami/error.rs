@@ -2,31 +2,31 @@
 
 /// A failure that ends the command.
 #[derive(Debug)]
-pub(super) struct Stop {
+pub(crate) struct Stop {
     /// What did not work.
-    pub(super) message: String,
+    pub(crate) message: String,
     /// Why.
-    pub(super) cause: Option<String>,
+    pub(crate) cause: Option<String>,
     /// Whether the command line makes no sense, so that its help is named.
-    pub(super) usage: bool,
+    pub(crate) usage: bool,
 }
 
 /// What a command leaves.
-pub(super) type Done = Result<(), Stop>;
+pub(crate) type Done = Result<(), Stop>;
 
 impl Stop {
     /// It did not work.
-    pub(super) fn failed(message: impl Into<String>) -> Self {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self { message: message.into(), cause: None, usage: false }
     }
 
     /// The command line makes no sense.
-    pub(super) fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), cause: None, usage: true }
     }
 
     /// The same for a reason.
-    pub(super) fn because(mut self, cause: impl std::fmt::Display) -> Self {
+    pub(crate) fn because(mut self, cause: impl std::fmt::Display) -> Self {
         self.cause = Some(cause.to_string());
         self
     }
@@ -34,14 +34,14 @@ impl Stop {
 
 /// One request of several that failed is told at once, and the others are still made.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     all: usize,
     failed: usize,
 }
 
 impl Tally {
     /// Counts one; its failure is told.
-    pub(super) fn count<T>(&mut self, outcome: Result<T, Stop>) -> Option<T> {
+    pub(crate) fn count<T>(&mut self, outcome: Result<T, Stop>) -> Option<T> {
         self.all += 1;
         match outcome {
             Ok(value) => Some(value),
@@ -54,7 +54,7 @@ impl Tally {
     }
 
     /// Whether all went well.
-    pub(super) fn end(&self, what: &str) -> Done {
+    pub(crate) fn end(&self, what: &str) -> Done {
         match self.failed {
             0 => Ok(()),
             failed => Err(Stop::failed(format!("{failed} of {} requests for {what} failed", self.all))),

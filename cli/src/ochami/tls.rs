@@ -31,23 +31,23 @@ const CONNECT_MAX: Duration = Duration::from_secs(30);
 
 /// Whose certificates are believed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Trust {
+pub(crate) struct Trust {
     /// This file's alone.
-    pub(super) file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     /// Everyone's.
-    pub(super) anyone: bool,
+    pub(crate) anyone: bool,
 }
 
 /// A connection, with TLS or without.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
 impl Trust {
     /// Connects to the host of an address.
-    pub(super) async fn connect(&self, to: &Uri) -> Result<Stream, Stop> {
+    pub(crate) async fn connect(&self, to: &Uri) -> Result<Stream, Stop> {
         let host = to.host().unwrap_or_default().trim_matches(['[', ']']);
         let secure = to.scheme_str() == Some("https");
         let port = to.port_u16().unwrap_or(if secure { 443 } else { 80 });

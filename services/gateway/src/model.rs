@@ -22,7 +22,7 @@ const fn route(prefix: &'static str, service: Service) -> Route {
 }
 
 /// The path table: the recorded gateway's, then our own. A prefix ends where a segment ends.
-const TABLE: [Route; 20] = [
+const TABLE: [Route; 23] = [
     route("/hsm/v2", Service::Inventory),
     route("/boot/v1", Service::Boot),
     Route { prefix: "/apis/bss", service: Service::Boot, taken_off: "/apis/bss".len() },
@@ -30,6 +30,9 @@ const TABLE: [Route; 20] = [
     route("/cloud-init-secure", Service::CloudInit),
     route("/token", Service::Auth),
     route("/login", Service::Auth),
+    route("/browser/login", Service::Auth),
+    route("/api/login", Service::Auth),
+    route("/oidc/callback", Service::Auth),
     route("/oauth2", Service::Auth),
     route("/.well-known", Service::Auth),
     route("/phone-home", Service::Boot),

@@ -22,6 +22,7 @@ use utoipa_axum::router::{UtoipaMethodRouter, UtoipaMethodRouterExt};
 
 use crate::{Problem, caller};
 
+pub(crate) use check::list_routes;
 pub use check::{undocumented, unguarded};
 
 /// Where every service serves its document.

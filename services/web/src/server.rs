@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::{Guard, Peer, Problem, Verifier, metrics, scoped};
+use crate::{Guard, Peer, Problem, Verifier, metrics, openapi, scoped};
 use body::Taken;
 
 pub use body::discard;
@@ -43,6 +43,9 @@ const CONNECTIONS_MAX: usize = 8192;
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// The longest head; a longer one is answered 431.
 const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Where every service says what it answers.
+const ROUTES: &str = "/pilothouse/v1/routes";
 
 /// How long answers under way may take at a stop; below the 10 s that a service has.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -138,8 +141,13 @@ fn finish(router: Router) -> Router {
     let common = Router::new()
         .route("/healthz", get(async || StatusCode::NO_CONTENT))
         .route("/metrics", scoped(get(metrics::show), Scope::MetricsRead));
+    let router = router.merge(common);
+    // The routes as they are, for the table of rights: `GET /path`. What is below a fallback is in the OpenAPI document.
+    let mut routes = openapi::list_routes(&format!("{router:?}"));
+    routes.insert(format!("GET {ROUTES}"));
+    let show_routes = get(async move || crate::Json(routes));
     // `Taken` counts instead, for every way in which a body is read.
-    router.merge(common).layer(DefaultBodyLimit::disable())
+    router.route(ROUTES, scoped(show_routes, Scope::MetricsRead)).layer(DefaultBodyLimit::disable())
 }
 
 async fn accept_unix(listener: UnixListener, door: &Arc<Door>) {

@@ -80,7 +80,7 @@ fn word(method: &HttpMethod) -> Method {
 
 /// `GET /path` of every route. axum tells its routes by `Debug` alone: `RouteId(7): MethodRouter(MethodRouter { get:
 /// BoxedHandler(..), head: None, …` and later `paths: {RouteId(7): "/path"`.
-fn list_routes(shown: &str) -> BTreeSet<String> {
+pub(crate) fn list_routes(shown: &str) -> BTreeSet<String> {
     // Only the routes; the router of the fallback follows.
     let shown = shown.split("fallback_router:").next().unwrap_or_default();
     let (routes, paths) = shown.rsplit_once("paths:").unwrap_or((shown, ""));
