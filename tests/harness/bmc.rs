@@ -2,6 +2,7 @@
 //! by a pair of pseudo-terminals that outlives every start of the machine.
 
 mod chassis;
+mod tpm;
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
@@ -22,6 +23,7 @@ use crate::settle;
 use crate::vm::{Serial, Vm, kvm};
 
 pub use chassis::Chassis;
+pub use tpm::Tpm;
 
 /// The account of every BMC here.
 pub const USER: &str = "admin";
@@ -41,6 +43,7 @@ pub struct Bmc {
     chassis: Arc<Chassis>,
     simulator: Option<Process>,
     _terminals: Process,
+    tpm: Option<Tpm>,
     // Aborted when dropped.
     _serving: JoinSet<()>,
 }
@@ -66,15 +69,19 @@ impl Bmc {
             Run::new("socat", socat, folder.join("socat.log")).arg(end(&ours)).arg(end(&machines));
         let terminals = terminals.spawn()?;
         let vm = Vm::new(&node.name(), &folder, node.firmware).serial(Serial::Pty(machines.clone()));
-        let vm = vm.nic(&node.tap(), &node.mac(), true);
+        let mut vm = vm.nic(&node.tap(), &node.mac(), true);
+        let tpm = if node.tpm { Some(Tpm::start(&folder.join("tpm")).await?) } else { None };
+        if let Some(tpm) = &tpm {
+            vm = vm.tpm(&tpm.socket());
+        }
         settle::until(START_MAX, "the terminals are there", async || {
             Ok((ours.exists() && machines.exists()).then_some(()))
         })
         .await?;
         let chassis = Arc::new(Chassis::new(vm.clone()));
         let serving = chassis.serve(&folder.join("chassis.sock"))?;
-        let mut bmc =
-            Self { node, folder, vm, chassis, simulator: None, _terminals: terminals, _serving: serving };
+        let (_terminals, _serving) = (terminals, serving);
+        let mut bmc = Self { node, folder, vm, chassis, simulator: None, tpm, _terminals, _serving };
         bmc.write_files(&ours)?;
         bmc.resume().await?;
         Ok(bmc)
@@ -84,6 +91,12 @@ impl Bmc {
     #[must_use]
     pub fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// Its TPM, if it has one.
+    #[must_use]
+    pub fn tpm(&self) -> Option<&Tpm> {
+        self.tpm.as_ref()
     }
 
     /// What the machine wrote to its serial line, whether or not anybody listened over the network.

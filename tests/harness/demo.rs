@@ -69,6 +69,21 @@ impl Demo {
     ///
     /// If the compute image was not built, or something does not start.
     pub async fn start(folder: &Path, kind: Kind, nodes: &[Node], known: usize) -> anyhow::Result<Self> {
+        Self::start_set(folder, kind, nodes, known, &[]).await
+    }
+
+    /// The same with settings of the document, where the head's services are processes.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn start_set(
+        folder: &Path,
+        kind: Kind,
+        nodes: &[Node],
+        known: usize,
+        settings: &[&str],
+    ) -> anyhow::Result<Self> {
         let image = top().join(IMAGE);
         if !image.join("vmlinuz").exists() {
             bail!("there is no compute image; run image/build compute {IMAGE}");
@@ -76,7 +91,7 @@ impl Demo {
         let mut steps = Steps::begin();
         let net = Net::up(folder)?;
         let place = match kind {
-            Kind::Processes => Place::processes(&net, folder, &image, &mut steps).await?,
+            Kind::Processes => Place::processes(&net, folder, &image, settings, &mut steps).await?,
             Kind::Machine => Place::machine(&net, folder, &image, &mut steps).await?,
         };
         let mut bmcs = Vec::new();

@@ -131,6 +131,15 @@ pub fn first_process(pid: u32) -> Option<Pid> {
 /// If it cannot be mounted.
 pub fn bind(from: &Path, to: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(to).with_context(|| format!("make {}", to.display()))?;
+    bind_file(from, to)
+}
+
+/// Shows a file or folder in the place of one that is there.
+///
+/// # Errors
+///
+/// If the system says no.
+pub fn bind_file(from: &Path, to: &Path) -> anyhow::Result<()> {
     let none = None::<&str>;
     mount(Some(from), to, none, MsFlags::MS_BIND, none)
         .with_context(|| format!("show {} there", from.display()))

@@ -2,6 +2,7 @@
 //! simulated BMCs, virtual machines. Whatever is started here ends with the value that stands for it, and with the
 //! process that started it.
 
+pub mod accounts;
 pub mod appliance;
 pub mod bmc;
 pub mod console;

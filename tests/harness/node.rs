@@ -13,6 +13,8 @@ pub struct Node {
     pub firmware: Firmware,
     /// Its group.
     pub group: &'static str,
+    /// Whether it has a TPM.
+    pub tpm: bool,
 }
 
 impl Node {
@@ -20,13 +22,19 @@ impl Node {
     #[must_use]
     pub fn demo(nid: u8) -> Self {
         let firmware = if nid == 2 { Firmware::Uefi } else { Firmware::Bios };
-        Self { nid, firmware, group: "compute" }
+        Self { nid, firmware, group: "compute", tpm: false }
     }
 
     /// The same in another group.
     #[must_use]
     pub fn in_group(self, group: &'static str) -> Self {
         Self { group, ..self }
+    }
+
+    /// The same with a TPM.
+    #[must_use]
+    pub fn with_tpm(self) -> Self {
+        Self { tpm: true, ..self }
     }
 
     /// `nid001`

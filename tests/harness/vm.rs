@@ -112,6 +112,17 @@ impl Vm {
         vm
     }
 
+    /// A TPM behind the control socket of swtpm.
+    #[must_use]
+    pub fn tpm(self, socket: &Path) -> Self {
+        self.with(["-chardev", &format!("socket,id=tpm0,path={}", socket.display())]).with([
+            "-tpmdev",
+            "emulator,id=tpm0,chardev=tpm0",
+            "-device",
+            "tpm-tis,tpmdev=tpm0",
+        ])
+    }
+
     /// Further arguments of QEMU.
     #[must_use]
     pub fn with<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {

@@ -1,5 +1,6 @@
 //! Whole machines: virtual nodes boot from the services as processes, and from the head image.
 
 mod appliance;
+mod join;
 mod services;
 mod setup;

@@ -29,12 +29,14 @@ impl Place {
         net: &Net,
         folder: &Path,
         image: &Path,
+        settings: &[&str],
         steps: &mut Steps,
     ) -> anyhow::Result<Self> {
         net.add_address(net::HEAD)?;
         let images = folder.join("images");
         lab::bind(image, &images.join("compute/latest"))?;
-        let head = Head::start(options(&images)?).await?;
+        let options = settings.iter().try_fold(options(&images)?, |it, setting| it.set(setting))?;
+        let head = Head::start(options).await?;
         // A name that does not change, for those who enter the lab.
         std::os::unix::fs::symlink(head.folder(), folder.join("head")).context("name the head's folder")?;
         steps.reach("head", "services ready");
