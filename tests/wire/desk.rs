@@ -53,14 +53,26 @@ pub(crate) type Given = BTreeMap<String, String>;
 impl Desk {
     /// Starts the demo's head on a bridge, with real ports, one image and one administrator.
     pub(crate) async fn open(folder: &Path, options: HeadOptions) -> anyhow::Result<Self> {
+        Self::open_set(folder, options, &[]).await
+    }
+
+    /// The same with settings, as `--set` reads them.
+    pub(crate) async fn open_set(
+        folder: &Path,
+        options: HeadOptions,
+        settings: &[&str],
+    ) -> anyhow::Result<Self> {
         let net = Net::up(folder)?;
         net.add_address(net::HEAD)?;
-        let options = HeadOptions {
+        let mut options = HeadOptions {
             address: std::net::Ipv4Addr::UNSPECIFIED.into(),
             ports: Ports::REAL,
             document: cluster()?,
             ..options
         };
+        for setting in settings {
+            options = options.set(setting)?;
+        }
         let head = Head::start(options).await?;
         let image = head.images().join("compute/latest");
         std::fs::create_dir_all(&image).context("make an image")?;
@@ -73,6 +85,11 @@ impl Desk {
         std::fs::set_permissions(&pilotctl, std::fs::Permissions::from_mode(0o755))?;
         let root = head.root_certificate().await?.context("ca has no root")?;
         Ok(Self { head, net, folder: folder.to_owned(), pilotctl, root })
+    }
+
+    /// The file with the root certificates.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// `pilotctl` of an administrator.

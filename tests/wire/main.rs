@@ -2,6 +2,7 @@
 
 mod cli;
 mod desk;
+mod join;
 mod lab;
 mod ochami;
 mod ochami_lists;
