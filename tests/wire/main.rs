@@ -9,4 +9,5 @@ mod ochami_lists;
 mod outage;
 mod power;
 mod rights;
+mod rotation;
 mod schema;

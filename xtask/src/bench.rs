@@ -3,6 +3,7 @@
 mod api;
 mod change;
 mod data;
+mod gateway;
 mod load;
 mod table;
 
@@ -28,6 +29,10 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum What {
     Api(api::Arguments),
+    Gateway(gateway::Arguments),
+    /// What `gateway` puts behind the front doors
+    #[command(hide = true)]
+    Backend(gateway::BackendArguments),
     /// The load tool, as `api` starts it: what to ask on the standard input, what came of it on the output
     #[command(hide = true)]
     Load,
@@ -36,6 +41,11 @@ enum What {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.what {
         What::Load => load::run(),
+        What::Backend(arguments) => gateway::run_backend(&arguments),
+        What::Gateway(arguments) => {
+            let profile = if arguments.debug { "dev" } else { "release" };
+            gateway::run(&arguments, &build(profile, &["--package", "pilothouse"])?)
+        }
         What::Api(arguments) if std::env::var_os(PROGRAMS).is_none() => {
             let profile = if arguments.debug { "dev" } else { "release" };
             let programs = build(profile, &["--package", "pilothouse", "--package", "cli"])?;

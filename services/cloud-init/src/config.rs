@@ -1,6 +1,9 @@
 //! `[cloud_init]` of the document, and what cloud-init takes from the rest of it.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use domain::Document;
@@ -10,6 +13,8 @@ use toml::Value;
 
 /// The gateway's port without TLS (INTERFACES 8).
 const PLAIN_PORT: u16 = 8081;
+/// What is read of the roots.
+const ROOTS_BYTES_MAX: u64 = 64 << 10;
 
 /// Which generation of the API answers nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -46,6 +51,8 @@ struct Table {
     /// `"head"`: legacy writes from the head itself need no token, as the bootcamp's `curl` has none;
     /// `false`: all do.
     open_legacy_writes: Value,
+    /// Whether nodes that come over plain HTTP are given the head's root certificates to trust.
+    distribute_ca: bool,
 }
 
 /// What cloud-init is told, checked.
@@ -61,11 +68,15 @@ pub struct Config {
     own: Vec<IpAddr>,
     network: Network,
     pub(crate) join: join::Config,
+    distribute_ca: bool,
+    /// Where ca shows the roots.
+    roots: Option<PathBuf>,
 }
 
 impl Default for Table {
     fn default() -> Self {
-        Self { api: Api::Auto, merge: Merge::Shallow, open_legacy_writes: Value::Boolean(false) }
+        let open_legacy_writes = Value::Boolean(false);
+        Self { api: Api::Auto, merge: Merge::Shallow, open_legacy_writes, distribute_ca: true }
     }
 }
 
@@ -93,7 +104,24 @@ impl Config {
             own,
             network: document.network.clone(),
             join: join::Config::parse(document)?,
+            distribute_ca: table.distribute_ca,
+            roots: None,
         })
+    }
+
+    /// The same with the folder of the services' files, where ca's roots are.
+    #[must_use]
+    pub fn with_run(mut self, run: &Path) -> Self {
+        self.roots = self.distribute_ca.then(|| run.join("ca/root.pem"));
+        self
+    }
+
+    /// The roots that nodes are to trust, if they are to be told and there are any.
+    pub(crate) fn roots(&self) -> Option<String> {
+        let mut text = String::new();
+        let file = File::open(self.roots.as_ref()?).ok()?;
+        file.take(ROOTS_BYTES_MAX).read_to_string(&mut text).ok()?;
+        Some(text)
     }
 
     /// The head as this machine reaches it over plain HTTP: its address on the machine's plane, else on the

@@ -46,7 +46,7 @@ pub fn check(document: &Document) -> anyhow::Result<()> {
 ///
 /// What keeps it from starting.
 pub async fn serve(context: Context) -> anyhow::Result<()> {
-    let config = Config::parse(&context.document)?;
+    let config = Config::parse(&context.document)?.with_run(&context.paths.run);
     let load = "load the last good copy";
     let inventory = Mirror::<Nodes>::load(&context.paths.state, "inventory").context(load)?;
     let entries = Mirror::<Entries>::load(&context.paths.state, "cloud-init").context(load)?;

@@ -1,12 +1,14 @@
 //! The bytes: bodies with the recorded service's error texts, and answers as YAML.
 
 mod current;
+mod roots;
 mod yaml;
 
 use serde_json::{Map, Value};
 
 use crate::model::{Entry, Part};
 pub(crate) use current::{parse_defaults, parse_group, parse_instance};
+pub(crate) use roots::with_roots;
 pub(crate) use yaml::{sorted, to_yaml, to_yaml_in_order};
 
 /// The longest name of an entry.

@@ -36,11 +36,11 @@ pub(crate) struct Buffers {
 
 thread_local! {
     /// Connections without a request need no buffers, so they share these.
-    static SPARE: RefCell<Vec<Box<Buffers>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<Buffers>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Buffers {
-    pub(crate) fn take() -> Box<Self> {
+    pub(crate) fn take() -> Self {
         SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
     }
 
@@ -49,7 +49,7 @@ impl Buffers {
         &mut self.outbox
     }
 
-    pub(crate) fn give_back(mut self: Box<Self>) {
+    pub(crate) fn give_back(mut self) {
         self.ask.clear();
         self.tell.clear();
         self.outbox.clear();

@@ -139,7 +139,7 @@ pub(crate) fn acceptor(certificate: &Arc<Certificate>) -> anyhow::Result<TlsAcce
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(Shown(Arc::clone(certificate))));
     // HTTP/2 would gain nobody here: nodes and command lines ask one thing after the other.
-    config.alpn_protocols = vec![b"http/1.1".to_vec(), ALPN.to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec(), ALPN.to_vec()];
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     // One will do; each costs as much as the rest of a resumed handshake.
     config.send_tls13_tickets = 1;

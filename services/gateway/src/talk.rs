@@ -90,7 +90,7 @@ pub(crate) async fn converse(
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<S> {
     /// Waits for a request to begin; none if none does.
-    async fn first_bytes(&mut self) -> Option<Box<Buffers>> {
+    async fn first_bytes(&mut self) -> Option<Buffers> {
         if self.inbox.is_empty() {
             if self.inbox.capacity() > 4 * INBOX_BYTES {
                 self.inbox = BytesMut::new();

@@ -9,6 +9,8 @@ mod certificate;
 mod forward;
 #[path = "it/head.rs"]
 mod head;
+#[path = "it/http.rs"]
+mod http;
 #[path = "it/limits.rs"]
 mod limits;
 #[path = "it/stop.rs"]

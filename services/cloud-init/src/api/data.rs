@@ -15,7 +15,7 @@ use super::{Side, typed};
 use crate::config::{Api, Config};
 use crate::error::Error;
 use crate::model::{Merged, NOTHING, facts_of, subject_at, subject_of};
-use crate::wire::{to_yaml, user_data};
+use crate::wire::{to_yaml, user_data, with_roots};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const YAML: &str = "text/yaml";
@@ -88,11 +88,22 @@ pub(super) async fn vendor_by_address(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let answers = by_address(&side, &caller)?;
+    let config = &side.service.config;
+    // Who came over https trusts us already.
+    let by_http = caller.uid == Some(Service::Gateway.uid())
+        && headers.get("x-forwarded-proto").is_some_and(|it| it == "http");
+    let roots = if by_http { config.roots() } else { None };
+    let beside_roots = |kind: &str, text: &str| with_roots(roots.as_deref()?, kind, text);
     Ok(match &answers.vendor {
-        Vendor::Yaml(text) => typed(YAML, text.clone()),
+        // cloud-init makes nothing of this kind, alone or as a part.
+        Vendor::Yaml(text) => match beside_roots("text/plain", &String::from_utf8_lossy(text)) {
+            Some(parts) => typed(TEXT, parts),
+            None => typed(YAML, text.clone()),
+        },
         Vendor::Include { base, groups } => {
-            let base = base.clone().unwrap_or_else(|| base_url(&side.service.config, &caller, &headers));
-            typed(TEXT, includes(&base, groups))
+            let base = base.clone().unwrap_or_else(|| base_url(config, &caller, &headers));
+            let list = includes(&base, groups);
+            typed(TEXT, beside_roots("text/x-include-url", &list).unwrap_or(list))
         }
     })
 }

@@ -84,4 +84,34 @@ mod tests {
         );
         assert_eq!(validity.renewal(START + Duration::minutes(58), 65535), Renewal::Due);
     }
+
+    /// A clock that jumps makes a certificate due at once where it does not hold, and leaves one alone that does.
+    #[test]
+    fn a_clock_that_jumps_has_new_certificates_had_and_comes_back() {
+        let day = Duration::days(1);
+        // As ca makes them: an hour before now, for a day.
+        let made_at = |now| Validity { not_before: now - Duration::hours(1), not_after: now + day };
+        let now = START + Duration::days(10_000);
+        let first = made_at(now);
+        assert!(matches!(first.renewal(now, 0), Renewal::Wait(_)));
+        // A day back: before its beginning, so another is had, which holds then.
+        let back = now - day;
+        assert_eq!((first.renewal(back, 0), first.holds(back)), (Renewal::Late, false));
+        let second = made_at(back);
+        assert!(second.holds(back) && matches!(second.renewal(back, 0), Renewal::Wait(_)));
+        // Ten years ahead: long over.
+        let ahead = back + Duration::days(3652);
+        assert_eq!((second.renewal(ahead, 0), second.holds(ahead)), (Renewal::Late, false));
+        let third = made_at(ahead);
+        assert!(third.holds(ahead));
+        // And home again: that one is of the future, and is replaced as well.
+        assert_eq!((third.renewal(now, 65535), third.holds(now)), (Renewal::Late, false));
+        assert!(made_at(now).holds(now));
+        // What is waited for never goes beyond the certificate's life, whatever the clock says.
+        for hours in -48..48 {
+            if let Renewal::Wait(left) = first.renewal(now + Duration::hours(hours), 0) {
+                assert!(left > Duration::ZERO && left <= first.not_after - first.not_before);
+            }
+        }
+    }
 }

@@ -199,6 +199,14 @@ impl Authority {
     }
 }
 
+impl Authority {
+    /// A certificate for a key of somebody's.
+    pub(crate) fn sign(&self, key: &KeyPair, name: &str) -> String {
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.signed_by(key, &self.issuer).unwrap().pem()
+    }
+}
+
 async fn certify(State(authority): State<Arc<Authority>>, Json(body): Json<Value>) -> Response {
     if authority.refuses.load(Ordering::SeqCst) {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();

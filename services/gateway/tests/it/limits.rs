@@ -140,3 +140,21 @@ async fn one_source_has_so_many_connections() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn one_source_asks_so_often() {
+    let (_head, gateway) = Head::started("requests_per_source = 1\nburst_per_source = 3").await;
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        let request = get_request("/cloud-init/meta-data").body(Default::default()).unwrap();
+        let (response, text) = gateway.ask_plain(request).await;
+        statuses.push(response.status().as_u16());
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            assert!(
+                response.headers()["retry-after"] == "1" && text.contains("requests_per_source"),
+                "{text}"
+            );
+        }
+    }
+    assert_eq!(statuses, [200, 200, 200, 429]);
+}
