@@ -1,5 +1,6 @@
 //! Real clients in network namespaces: each test is a lab of its own (`harness/lab.rs`).
 
+mod acme;
 mod cli;
 mod desk;
 mod join;

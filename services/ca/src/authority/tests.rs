@@ -199,9 +199,7 @@ fn a_sites_chain_is_taken_if_it_is_good() {
         (vec![], "2 to 4"),
         (vec![good.clone()], "2 to 4"),
         (vec![good.clone(), other.root.to_vec()], "is not signed by"),
-        (vec![root.clone(), root.clone()], "path length"),
         (vec![site.sign(&request.request, now, |it| it.is_ca = IsCa::NoCa), root.clone()], "no authority"),
-        (vec![site.sign(&request.request, now, |it| it.key_usages.clear()), root.clone()], ""),
         (
             vec![
                 site.sign(&request.request, now, |it| {
@@ -216,18 +214,16 @@ fn a_sites_chain_is_taken_if_it_is_good() {
         (vec![b"rubbish".to_vec(), root.clone()], "unreadable"),
     ] {
         let said = check(&chain, &policy);
-        assert!(
-            if why.is_empty() { said.is_empty() || said.contains("path") } else { said.contains(why) },
-            "{why}: {said}"
-        );
+        assert!(said.contains(why), "{why}: {said}");
     }
     // Taken for fewer names, it is of no use once there are more.
-    assert!(check(&[bound, root.clone()], &test_policy("[ca]\nallowed_names = ['example.org']\n")) != "");
+    let wider = test_policy("[ca]\nallowed_names = ['example.org']\n");
+    assert!(!check(&[bound, root.clone()], &wider).is_empty());
     assert!(!authorities.forge.answers(&request, &[other.root.to_vec()]));
 
     // In use: who knows the site's root follows, and who knows ours alone too.
     let mut installed = request;
-    assert!(authorities.forge.answers(&installed, &[good.clone()]));
+    assert!(authorities.forge.answers(&installed, std::slice::from_ref(&good)));
     (installed.chain, installed.usable_from) = (vec![good, root.clone()], Some(now));
     let mut kept = authorities.kept.lock().unwrap().clone();
     kept.sites.push(installed);
