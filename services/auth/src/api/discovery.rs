@@ -91,7 +91,8 @@ pub(super) async fn show_verifier(
     let mut outer = auth.outer.subscribe();
     let mut directory = auth.directory.subscribe();
     let changed = async {
-        while auth.generation() == query.after {
+        // Without a key there is nothing to tell: who asks at the start hears of the first one at once.
+        while auth.keys.public().is_empty() || auth.generation() == query.after {
             tokio::select! {
                 _ = keys.changed() => {}
                 _ = outer.changed() => {}
