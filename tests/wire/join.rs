@@ -140,7 +140,7 @@ impl Agent {
         let given = folder.join("given");
         std::fs::create_dir_all(folder.join("bin"))?;
         let stub = format!(
-            "#!/bin/sh\n[ \"$3\" = init ] || exit 0\ncp -r /run/pilothouse-join/cloud/seed/nocloud-net {}\n",
+            "#!/bin/sh\n[ \"$1\" = init ] || exit 0\ncp -r /run/pilothouse-join/cloud/seed/nocloud-net {}\n",
             given.display()
         );
         let path = folder.join("bin/cloud-init");
@@ -163,6 +163,7 @@ impl Agent {
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", self.folder.join("bin").display()));
         command.env("PILOTHOUSE_CMDLINE", self.folder.join("cmdline"));
+        command.env("PILOTHOUSE_CLOUD", &self.folder);
         Ok(command)
     }
 
