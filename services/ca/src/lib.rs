@@ -150,7 +150,12 @@ impl Ca {
         }
     }
 
-    async fn remove_old(&self, database: &Database, before: OffsetDateTime) -> anyhow::Result<()> {
+    /// Removes certificates and orders that ended before a moment; accounts stay.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn remove_old(&self, database: &Database, before: OffsetDateTime) -> anyhow::Result<()> {
         let mut tx = database.begin().await?;
         let certificates = store::delete_old_certificates(&mut tx, before).await?;
         let orders = store::delete_old_orders(&mut *tx, before).await?;

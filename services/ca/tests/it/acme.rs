@@ -320,3 +320,38 @@ async fn another_head_goes_on_with_an_order(db: PgPool) {
         client.post(order.json()["finalize"].as_str().unwrap(), &csr(&["127.0.0.11"]).1.to_string()).await;
     assert_eq!(done.json()["status"], "valid", "{}", done.json());
 }
+
+#[sqlx::test(migrator = "ca::MIGRATIONS")]
+async fn what_is_old_is_removed_and_what_is_given_up_stays_so(db: PgPool) {
+    let (at, says) = web_server("127.0.0.12:0").await;
+    let head = Head::with(&table(at.port(), 1, ""));
+    let ca = settled(&head, db.clone()).await;
+    let client = Client::registered(&head, &ca).await;
+    obtain(&client, &says, one("127.0.0.12"), &csr(&["127.0.0.12"]).1).await;
+    // Given up before it was tried: the order is over, and its challenge is not looked for.
+    let order = client.order(one("127.0.0.12")).await;
+    let (authorization, challenge) = client.challenge(&order, "http-01").await;
+    let given_up = client.post(&authorization, &json!({"status": "deactivated"}).to_string()).await;
+    assert_eq!(given_up.json()["status"], "deactivated");
+    client.post(challenge["url"].as_str().unwrap(), "{}").await;
+    assert_eq!(client.read(&authorization).await.json()["status"], "deactivated");
+    assert_eq!(client.read(order.header("location")).await.json()["status"], "invalid");
+
+    let count = async || {
+        let mut all = Vec::new();
+        for query in [
+            "select count(*) from acme_account",
+            "select count(*) from acme_order",
+            "select count(*) from acme_authorization",
+            "select count(*) from acme_certificate",
+        ] {
+            all.push(sqlx::query_scalar::<_, i64>(query).fetch_one(&db).await.unwrap());
+        }
+        all
+    };
+    let (database, now) = (web::Database::ready(db.clone()), time::OffsetDateTime::now_utc());
+    ca.remove_old(&database, now).await.unwrap();
+    assert_eq!(count().await, [1, 2, 2, 1]);
+    ca.remove_old(&database, now + time::Duration::hours(25)).await.unwrap();
+    assert_eq!(count().await, [1, 0, 0, 0]);
+}
