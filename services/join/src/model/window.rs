@@ -163,8 +163,9 @@ impl Windows {
         let closed = || Refusal::Closed(node.clone());
         let window = self.0.get_mut(node).ok_or_else(closed)?;
         // All of them are compared, so that the time taken does not tell which.
-        let hits = window.nonces.iter().filter(|it| is_secret_of(secret, it));
-        let nonce = hits.last().cloned().ok_or_else(|| Refusal::NoNonce(node.clone()))?;
+        let hit =
+            window.nonces.iter().fold(None, |hit, it| if is_secret_of(secret, it) { Some(it) } else { hit });
+        let nonce = hit.cloned().ok_or_else(|| Refusal::NoNonce(node.clone()))?;
         let claim = Claim { nonce, address, at: now };
         match &window.state {
             State::Void => Err(Refusal::Void(node.clone())),
