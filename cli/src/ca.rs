@@ -63,22 +63,22 @@ pub(crate) async fn run(head: &Head, command: Command) -> Result<(), Failure> {
             std::io::stdout().write_all(&pem)?;
         }
         Command::Csr => {
-            let answer: Value =
-                client.call(Method::POST, "/pilothouse/v1/site/request", None::<&()>).await?;
+            let answer: Value = client.call(Method::POST, "/pilothouse/v1/site/request", None::<&()>).await?;
             if matches!(head.format, Format::Json) {
                 println!("{answer:#}");
                 return Ok(());
             }
             print!("{}", text(&answer, "csr_pem"));
-            eprintln!("It is to be an authority (CA:TRUE, keyCertSign, cRLSign), bound to these names or to none:");
+            eprintln!(
+                "It is to be an authority (CA:TRUE, keyCertSign, cRLSign), bound to these names or to none:"
+            );
             for name in answer["name_constraints"].as_array().into_iter().flatten() {
                 eprintln!("  {}", name.as_str().unwrap_or_default());
             }
         }
         Command::Install { chain, now } => {
             let body = json!({"chain_pem": read(&chain)?, "at_once": now});
-            let answer: Value =
-                client.call(Method::POST, "/pilothouse/v1/site/chain", Some(&body)).await?;
+            let answer: Value = client.call(Method::POST, "/pilothouse/v1/site/chain", Some(&body)).await?;
             match head.format {
                 Format::Json => println!("{answer:#}"),
                 Format::Table if answer["at_once"] == true => println!("certificates are issued under it"),
@@ -126,5 +126,6 @@ fn read(path: &Path) -> Result<String, Failure> {
         std::io::stdin().lock().read_to_string(&mut text)?;
         return Ok(text);
     }
-    std::fs::read_to_string(path).map_err(|it| Failure::failed(format!("cannot read {}: {it}", path.display())))
+    std::fs::read_to_string(path)
+        .map_err(|it| Failure::failed(format!("cannot read {}: {it}", path.display())))
 }

@@ -45,9 +45,8 @@ pub(crate) struct LoginArguments {
 pub(crate) async fn log_in(arguments: &LoginArguments) -> Result<(), Failure> {
     let last = Session::load().ok().flatten();
     let head = arguments.head.clone().or_else(|| last.as_ref().map(|it| it.head.clone()));
-    let head = head.ok_or_else(|| {
-        Failure::usage("which head? pilotctl login --head https://CLUSTER.DOMAIN:8443")
-    })?;
+    let head =
+        head.ok_or_else(|| Failure::usage("which head? pilotctl login --head https://CLUSTER.DOMAIN:8443"))?;
     let head = head.trim_end_matches('/').to_owned();
     let cacert = match (&arguments.cacert, last) {
         (Some(file), _) => Some(std::path::absolute(file)?),
@@ -89,8 +88,7 @@ async fn by_device(site: &Site, document: &Value) -> Result<Value, Failure> {
         text(&begun, "verification_uri")?,
         text(&begun, "user_code")?
     );
-    let body =
-        form(&[("grant_type", DEVICE_CODE), ("client_id", CLIENT), ("device_code", &code)]);
+    let body = form(&[("grant_type", DEVICE_CODE), ("client_id", CLIENT), ("device_code", &code)]);
     let mut wait = begun["interval"].as_u64().unwrap_or(5).clamp(1, 60);
     loop {
         tokio::time::sleep(Duration::from_secs(wait)).await;

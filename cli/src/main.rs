@@ -3,8 +3,8 @@
 
 mod bmc;
 mod boot;
-mod cert;
 mod ca;
+mod cert;
 mod cloud_init;
 mod console;
 mod error;

@@ -123,7 +123,10 @@ fn read_callback(request: &str, state: &str, head: &str) -> Found {
         return Some(Ok(Zeroizing::new(code)));
     }
     let why = find("error_description").or_else(|| find("error")).unwrap_or_default();
-    Some(Err(Failure::refused(format!("the head refused the log-in: {}", why.replace(char::is_control, "?")))))
+    Some(Err(Failure::refused(format!(
+        "the head refused the log-in: {}",
+        why.replace(char::is_control, "?")
+    ))))
 }
 
 #[cfg(test)]

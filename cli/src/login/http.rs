@@ -59,7 +59,9 @@ impl Site {
         }
         let issuer = text(&document, "issuer")?;
         if issuer != head {
-            return Err(Failure::usage(format!("the head calls itself {issuer}; log in with --head {issuer}")));
+            return Err(Failure::usage(format!(
+                "the head calls itself {issuer}; log in with --head {issuer}"
+            )));
         }
         Ok(document)
     }
@@ -82,7 +84,8 @@ impl Site {
             let cause = stop.cause.map(|it| format!(": {it}")).unwrap_or_default();
             Failure::unreachable(format!("{}{cause}", stop.message))
         })?;
-        let broken = |it: hyper::Error| Failure::unreachable(format!("{url}: the connection broke off: {it}"));
+        let broken =
+            |it: hyper::Error| Failure::unreachable(format!("{url}: the connection broke off: {it}"));
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // It ends with its sender; what breaks it shows in the request.

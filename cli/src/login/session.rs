@@ -91,8 +91,7 @@ impl Session {
             ("client_id", CLIENT),
             ("refresh_token", &self.refresh_token),
         ]);
-        let (status, answer) =
-            Site::new(self.cacert.clone()).ask(&self.token_endpoint, Some(&body)).await?;
+        let (status, answer) = Site::new(self.cacert.clone()).ask(&self.token_endpoint, Some(&body)).await?;
         if answer["error"].as_str() == Some("invalid_grant") {
             let head = &self.head;
             return Err(Failure::refused(format!("the log-in has ended; run pilotctl login --head {head}")));

@@ -7,6 +7,8 @@ mod forged;
 mod head;
 #[path = "it/oauth.rs"]
 mod oauth;
+#[path = "it/outer.rs"]
+mod outer;
 #[path = "it/people.rs"]
 mod people;
 #[path = "it/restart.rs"]

@@ -31,12 +31,14 @@ impl Head {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("auth.seal-key"), [7; 32]).unwrap();
-        let text = format!(
-            "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"openchami.cluster\"\n\
-             [database]\nsocket = {:?}\n",
-            folder.path().join("no-postgres")
-        );
+        let text = text_of(folder.path());
         Self { document: Document::parse(&text).unwrap(), folder }
+    }
+
+    /// Puts tables at the end of the document.
+    pub(crate) fn add(&mut self, tables: &str) {
+        let text = format!("{}\n{tables}", text_of(self.folder.path()));
+        self.document = Document::parse(&text).unwrap();
     }
 
     /// What a process of auth is given when it starts.
@@ -56,6 +58,12 @@ impl Head {
     pub(crate) fn client(&self) -> Client {
         Client::unix(self.folder.path().join("auth.sock"))
     }
+}
+
+fn text_of(folder: &std::path::Path) -> String {
+    let socket = folder.join("no-postgres");
+    let cluster = "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"openchami.cluster\"";
+    format!("{cluster}\n[database]\nsocket = {socket:?}\n")
 }
 
 /// auth in this process, on a real database, until it is dropped.
