@@ -81,7 +81,11 @@ pub(crate) fn changed(before: Option<&Document>, after: &Document) -> Vec<Servic
         || before.network != after.network
         || before.database != after.database
         || before.admins != after.admins;
-    Service::ALL.into_iter().filter(|it| shared || before.table(*it) != after.table(*it)).collect()
+    // They ask join on behalf of the nodes whose policy says so.
+    let policies = before.join != after.join;
+    let asks_join = |it: Service| matches!(it, Service::Boot | Service::CloudInit | Service::Power);
+    let differs = |it: Service| before.table(it) != after.table(it) || (policies && asks_join(it));
+    Service::ALL.into_iter().filter(|it| shared || differs(*it)).collect()
 }
 
 #[cfg(test)]
@@ -122,7 +126,10 @@ mod tests {
         assert_eq!(changed(Some(&before), &after), [Service::Power]);
         assert_eq!(changed(Some(&before), &before), []);
         let renamed = Document::parse(&text.replace("demo", "other")).unwrap();
-        assert_eq!(changed(Some(&before), &renamed).len(), 10);
-        assert_eq!(changed(None, &before).len(), 10);
+        assert_eq!(changed(Some(&before), &renamed).len(), Service::ALL.len());
+        assert_eq!(changed(None, &before), Service::ALL);
+        let joined = Document::parse(&format!("{text}[join]\nhold = '1s'\n")).unwrap();
+        let readers = [Service::Boot, Service::CloudInit, Service::Power, Service::Join];
+        assert_eq!(changed(Some(&before), &joined), readers);
     }
 }

@@ -118,7 +118,7 @@ async fn introspection_shows_every_service() {
     let manager = lab.object("", "org.freedesktop.DBus.ObjectManager").await;
     let managed: zbus::fdo::ManagedObjects = manager.call("GetManagedObjects", &()).await.unwrap();
     let services = managed.values().filter(|it| it.contains_key(SERVICE)).count();
-    assert_eq!(services, 11, "ten services and PostgreSQL");
+    assert_eq!(services, domain::Service::ALL.len() + 1, "the services and PostgreSQL");
     let object = lab.object("/service/cloud_init", "org.freedesktop.DBus.Introspectable").await;
     let xml: String = object.call("Introspect", &()).await.unwrap();
     for word in
