@@ -112,9 +112,8 @@ async fn next_serial(desk: &Desk, last: &str) -> anyhow::Result<String> {
 #[test]
 fn twenty_certificates_pass_under_load_and_no_request_fails() {
     lab::test("rotation::twenty_certificates_pass_under_load_and_no_request_fails", async |folder| {
-        let options = HeadOptions::default().set("ca.leaf_life=\"60s\"")?;
-        let options = options.set("ca.profiles.default.life=\"60s\"")?;
-        let desk = Desk::open(&folder, options).await?;
+        let minute = ["ca.leaf_life=\"60s\"", "ca.profiles.default.life=\"60s\""];
+        let desk = Desk::open_set(&folder, HeadOptions::default(), &minute).await?;
         let mut serial = next_serial(&desk, "").await?;
         let names = told(&desk)["names"].to_string();
         ensure!(names.contains(NAME) && !names.contains("172.16"), "the names alone are ordered: {names}");
@@ -131,7 +130,9 @@ fn twenty_certificates_pass_under_load_and_no_request_fails() {
         let mut shown = BTreeSet::from([client.shown(NAME).await?]);
         for _ in 0..ROTATIONS {
             if !by_clock {
-                desk.head.pilotctl(&["cert", "renew"], "").context("renew")?;
+                let renewed = desk.head.pilotctl(&["cert", "renew"], "");
+                let said = || format!("renewal {}: {}\n{}", seen.len(), told(&desk), desk.head.tails(25));
+                renewed.with_context(said)?;
             }
             serial = next_serial(&desk, &serial).await?;
             seen.insert(serial.clone());

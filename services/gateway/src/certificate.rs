@@ -138,8 +138,11 @@ impl Certificate {
         let at = usize::from(!std::ptr::eq(line, &raw const self.head));
         self.report.lock().unwrap_or_else(PoisonError::into_inner)[at] = told;
         if line.current().is_some() {
-            self.there.send_replace(true);
-            context.status(self.status());
+            // Once, not with every certificate: who started us may not read what it is told for a while, and would
+            // hold us up then.
+            if !self.there.send_replace(true) {
+                context.status(self.status());
+            }
         }
         self.publish(context);
     }
