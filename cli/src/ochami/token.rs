@@ -63,7 +63,8 @@ fn check(token: &str, now: i64) -> Done {
     match seconds("exp")? {
         Some(end) if end <= now => {
             return Err(Stop::failed(format!(
-                "the token has expired {} s ago; get another by gen_access_token on the head, by pilotctl token elsewhere",
+                "the token has expired {} s ago; get another by gen_access_token on the head, \
+                 by pilotctl token elsewhere",
                 now - end
             )));
         }
