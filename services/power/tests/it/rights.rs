@@ -1,15 +1,19 @@
 //! Who may look and who may switch, and what no path takes.
 
 use axum::http::{Method, StatusCode};
+use axum::routing::get;
+use axum::{Json, Router};
 use serde_json::{Value, json};
+use tokio::net::UnixListener;
+use tokio::task::JoinSet;
 use web::{Client, ClientError};
 
-use super::head::{Head, node};
+use super::head::{Head, node, until};
 use super::simulator::Simulator;
 
 /// The key of an issuer whose tokens are good for viewers; its private half is thrown away.
-const KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","alg":"ES256","kid":"test",
-    "x":"a7qTtvhbNIq6oQqQcwxFeHLSw7exF34QVM43fWkdUXM","y":"j5Rzs8xMIUngEoQA5TwQgAIheqxShMayotlHdE-CQzs"}]}"#;
+const KEY: &str = r#"{"kty":"EC","crv":"P-256","alg":"ES256","kid":"test",
+    "x":"a7qTtvhbNIq6oQqQcwxFeHLSw7exF34QVM43fWkdUXM","y":"j5Rzs8xMIUngEoQA5TwQgAIheqxShMayotlHdE-CQzs"}"#;
 /// A token of it for `vera`, until the year 2100.
 const TOKEN: &str = "eyJhbGciOiJFUzI1NiIsImtpZCI6InRlc3QiLCJ0eXAiOiJKV1QifQ.\
     eyJpc3MiOiJ2aWV3ZXJzIiwiYXVkIjoidGVzdCIsInN1YiI6InZlcmEiLCJleHAiOjQxMDI0NDQ4MDB9.\
@@ -25,20 +29,28 @@ async fn refusal(client: &Client, path: &str, body: &Value) -> (StatusCode, Stri
     }
 }
 
+/// An auth beside the head that tells of the viewers' issuer; it goes when dropped.
+fn tell_keys(head: &Head) -> JoinSet<()> {
+    let key: Value = serde_json::from_str(KEY).unwrap();
+    let issuer = json!({"issuer": "viewers", "audience": "test", "role": "viewer", "keys": [key]});
+    let trust = Json(json!({"generation": "1", "keys": [], "trusted": [issuer], "revoked": []}));
+    let router = Router::new().route("/pilothouse/v1/verifier", get(async move || trust));
+    let listener = UnixListener::bind(head.folder.path().join("run/auth.sock")).unwrap();
+    let mut auth = JoinSet::new();
+    auth.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    auth
+}
+
 #[tokio::test]
 async fn a_viewer_looks_and_does_not_switch() {
-    let keys = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(keys.path(), KEYS).unwrap();
-    let table = format!(
-        "[[auth.trusted]]\nissuer = \"viewers\"\naudience = \"test\"\nrole = \"viewer\"\njwks_file = {:?}\n",
-        keys.path()
-    );
     let bmc = Simulator::start();
-    let head = Head::with_accounts(node(1, bmc.port), &table, &[1]).await;
+    let head = Head::with_accounts(node(1, bmc.port), "", &[1]).await;
+    let _auth = tell_keys(&head);
     let viewer = Client::unix(&head.socket).with_token(TOKEN);
     let (look, switch) = (json!({"nodes": ["nid001"]}), json!({"nodes": ["nid001"], "action": "on"}));
-    let seen: Value = viewer.call(Method::POST, LOOK, Some(&look)).await.unwrap();
-    assert_eq!(seen, json!({"results": [{"node": "nid001", "ok": true, "state": "off"}]}));
+    let seen = || viewer.call::<Value>(Method::POST, LOOK, Some(&look));
+    until(async || seen().await.is_ok()).await;
+    assert_eq!(seen().await.unwrap(), json!({"results": [{"node": "nid001", "ok": true, "state": "off"}]}));
     let (status, detail) = refusal(&viewer, SWITCH, &switch).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert!(detail.contains("vera") && detail.contains("power:control"), "{detail}");
