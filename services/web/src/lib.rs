@@ -22,5 +22,5 @@ pub use extract::{Json, Path, Query};
 pub use metrics::{counter, gauge};
 pub use problem::Problem;
 pub use seal::{SealError, SealKey};
-pub use server::{BODY_MAX, Bounds, Unread, discard, serve, serve_all, serve_bounded};
+pub use server::{BODY_MAX, Bounds, Unread, serve, serve_all, serve_bounded};
 pub use token::{AUDIENCE, Claims, Revoked, TokenError, Trust, TrustedIssuer, Verifier};

@@ -32,7 +32,6 @@ use tower::ServiceExt;
 use crate::{Guard, Peer, Problem, Verifier, metrics, openapi, scoped};
 use body::Taken;
 
-pub use body::discard;
 pub use stream::Unread;
 
 /// The longest body that is taken: 10,000 components are about 2 MB.

@@ -134,7 +134,7 @@ impl Drop for Taken {
 }
 
 /// Reads what a client still sends of a body that nobody wants, within bounds, so that it gets to read the answer.
-pub async fn discard(mut body: Incoming) {
+async fn discard(mut body: Incoming) {
     let discarded = async {
         let mut left = UNWANTED_MAX;
         while let Some(Ok(frame)) = body.frame().await {
