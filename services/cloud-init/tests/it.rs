@@ -13,3 +13,5 @@ mod outage;
 mod replay;
 #[path = "it/rights.rs"]
 mod rights;
+#[path = "it/roots.rs"]
+mod roots;

@@ -3,26 +3,28 @@
 /// Between the parts; no certificate and no list of URLs has such a line.
 const BOUNDARY: &str = "pilothouse-vendor-data";
 
+/// What makes a machine trust the certificates on its standard input; the head runs the same file.
+const SCRIPT: &str = include_str!("../../../../units/usr/lib/pilothouse/trust-roots");
+
 /// vendor-data of two parts (RFC 2046 section 5.1), as cloud-init takes several kinds at once: the roots that the node
 /// is to trust, and what it would have been given alone. None if there is no certificate in `roots`.
+///
+/// The roots come as a boothook and not as `ca_certs`, which hashes every certificate of the machine anew at each boot
+/// of a diskless node; a boothook also runs before what the node's own data may fetch by https.
 pub(crate) fn with_roots(roots: &str, kind: &str, text: &str) -> Option<String> {
     let end = "-----END CERTIFICATE-----";
     let certificates = roots.split_inclusive(end).filter_map(|it| it.find("-----BEGIN ").map(|at| &it[at..]));
-    let mut trusted = String::new();
-    for certificate in certificates.filter(|it| it.ends_with(end)) {
-        trusted.push_str("  - |\n");
-        for line in certificate.lines() {
-            trusted.push_str(&format!("    {line}\n"));
-        }
-    }
+    let trusted: String = certificates.filter(|it| it.ends_with(end)).map(|it| format!("{it}\n")).collect();
     if trusted.is_empty() {
         return None;
     }
     let part =
         |kind: &str, text: &str| format!("--{BOUNDARY}\nContent-Type: {kind}; charset=\"utf-8\"\n\n{text}\n");
+    // The script's last line is the call that reads.
+    let hook = format!("{} <<'ROOTS'\n{trusted}ROOTS", SCRIPT.trim_end());
     Some(format!(
         "Content-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\nMIME-Version: 1.0\n\n{}{}--{BOUNDARY}--\n",
-        part("text/cloud-config", &format!("#cloud-config\nca_certs:\n  trusted:\n{trusted}")),
+        part("text/cloud-boothook", &hook),
         part(kind, text),
     ))
 }
@@ -37,9 +39,13 @@ mod tests {
         let roots = "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n\
             -----BEGIN CERTIFICATE-----\nYg==\n-----END CERTIFICATE-----\n";
         let text = with_roots(roots, "text/x-include-url", "#include\nhttp://head/x.yaml\n").unwrap();
-        let trusted = "#cloud-config\nca_certs:\n  trusted:\n  - |\n    -----BEGIN CERTIFICATE-----\n    YQ==\n    \
-            -----END CERTIFICATE-----\n  - |\n    -----BEGIN CERTIFICATE-----\n    Yg==\n";
+        let trusted = "trust_roots \"$@\" <<'ROOTS'\n-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n\
+            -----BEGIN CERTIFICATE-----\nYg==\n-----END CERTIFICATE-----\nROOTS\n";
         assert!(text.starts_with("Content-Type: multipart/mixed; ") && text.contains(trusted), "{text}");
+        assert!(
+            text.contains("Content-Type: text/cloud-boothook; charset=\"utf-8\"\n\n#!/bin/sh\n"),
+            "{text}"
+        );
         assert!(
             text.contains("Content-Type: text/x-include-url; charset=\"utf-8\"\n\n#include\nhttp://"),
             "{text}"
