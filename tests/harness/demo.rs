@@ -28,6 +28,10 @@ const FOLLOW_MAX: Duration = Duration::from_secs(5);
 const LOG_MAX: Duration = Duration::from_secs(10);
 /// What the demo's cloud-init data writes, and what a node's console must show, up to the name of the group.
 pub const MARK: &str = "written by cloud-init data of group";
+/// What the secret data of the group `compute` writes and shows: a munge key's stand-in.
+pub const SECRET: &str = "the munge key of group compute is here";
+/// How a node of that group comes by its token for it.
+const POLICY: &str = "policy = { compute = \"push\" }\n";
 /// The files of the compute image.
 const IMAGE: &str = "target/image/compute";
 
@@ -206,6 +210,23 @@ impl Demo {
         self.steps.reach(&node.name(), "cloud-init applied");
         console.wait_after(read, " login: ", STAGE_MAX).await?;
         self.steps.reach(&node.name(), "login:");
+        Ok(())
+    }
+
+    /// Waits until a node of the group `compute` shows what it read with its token.
+    ///
+    /// # Errors
+    ///
+    /// If it does not, with the last lines of the console and the head's complaints.
+    pub async fn await_secret(&mut self, nid: u8) -> anyhow::Result<()> {
+        let bmc = self.bmc(nid)?;
+        if bmc.node().group != "compute" {
+            return Ok(());
+        }
+        let (name, console) = (bmc.node().name(), bmc.console());
+        let told = console.wait_for(SECRET, STAGE_MAX).await;
+        told.with_context(|| format!("{}\nthe head says:\n{}", console.tail(20), self.place.complaints()))?;
+        self.steps.reach(&name, "munge key");
         Ok(())
     }
 

@@ -25,6 +25,7 @@ fn nodes_boot_from_the_head_image() {
         let mut demo = Demo::start(&folder, Kind::Machine, &nodes, 2).await?;
         console::count(&demo, &nodes[..2])?;
         console::boot_over_a_restart(&mut demo, 1, "pilothouse-power.service").await?;
+        demo.await_secret(1).await?;
         demo.await_log(1).await?;
         console::check_counter(&demo, 1)?;
         console::boot_over_a_restart(&mut demo, 2, "pilothouse-console.service").await?;

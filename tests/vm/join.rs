@@ -7,7 +7,7 @@ use domain::Service;
 use http::Method;
 use serde_json::{Value, json};
 use tests::demo::{Demo, Kind, Place};
-use tests::{Head, Node, accounts, lab};
+use tests::{Head, Node, lab};
 
 /// How long a boot may take to its end.
 const BOOT_MAX: Duration = Duration::from_secs(240);
@@ -52,7 +52,6 @@ async fn give_data(demo: &Demo) -> anyhow::Result<()> {
 #[test]
 fn nodes_get_their_secrets_by_each_way() {
     lab::test_aloud("join::nodes_get_their_secrets_by_each_way", async |folder| {
-        accounts::show(&folder)?;
         let nodes = [
             Node::demo(1),
             Node::demo(2).in_group("login"),

@@ -8,12 +8,12 @@ use domain::Service;
 use http::Method;
 use serde_json::json;
 
-use super::MARK;
+use super::{MARK, POLICY, SECRET};
 use crate::appliance::{self, Appliance};
 use crate::head::{Events, Head, HeadOptions, Ports};
 use crate::net::{self, Net};
 use crate::steps::Steps;
-use crate::{bmc, document, lab};
+use crate::{accounts, bmc, document, lab};
 
 /// Where the head is.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ impl Place {
         steps: &mut Steps,
     ) -> anyhow::Result<Self> {
         net.add_address(net::HEAD)?;
+        // ssh(1), by which join pushes tokens, wants to know who runs it.
+        accounts::show(folder)?;
         let images = folder.join("images");
         lab::bind(image, &images.join("compute/latest"))?;
         let options = settings.iter().try_fold(options(&images)?, |it, setting| it.set(setting))?;
@@ -53,8 +55,8 @@ impl Place {
     ) -> anyhow::Result<Self> {
         // The lab's own place on the network, from which an administrator works.
         net.add_address("172.16.0.253/24")?;
-        let answer =
-            appliance::answer(folder)?.replace("[admins.", &format!("{}[admins.", appliance::sides()));
+        let answer = appliance::answer(folder)?
+            .replace("[admins.", &format!("{}[join]\n{POLICY}[admins.", appliance::sides()));
         let mut head = Appliance::wire(net, folder, Some(&answer), Some(image))?;
         head.add_sides(net)?;
         head.start()?;
@@ -155,15 +157,26 @@ impl Place {
     }
 
     /// Writes a file on every node of a group, and shows it on the console: `compute` by the legacy API, `login` by the
-    /// present one.
+    /// present one. A second file is secret: nodes of `compute` get it when join has pushed them their token.
     pub(super) async fn give_user_data(&self) -> anyhow::Result<()> {
+        let mut first = user_data("/etc/pilothouse-demo", &format!("{MARK} compute"));
+        let key = self.pilotctl(&["join", "key"], "")?;
+        first["ssh_authorized_keys"] = json!([key.trim()]);
+        let home = format!("http://{}:8081/phone-home", net::HEAD.trim_end_matches("/24"));
+        first["phone_home"] = json!({"url": home, "post": "all", "tries": 3});
         let legacy = json!({"name": "compute", "cloud-init": {
-            "userdata": user_data("compute"), "metadata": {"instance-id": "demo-compute"},
+            "userdata": first, "metadata": {"instance-id": "demo-compute"},
+        }});
+        let secret = json!({"name": "compute", "cloud-init": {
+            "userdata": user_data("/etc/munge.key", SECRET), "metadata": {"instance-id": "demo-compute"},
         }});
         // YAML is more than JSON.
-        let content = format!("#cloud-config\n{}\n", user_data("login"));
+        let login = user_data("/etc/pilothouse-demo", &format!("{MARK} login"));
+        let content = format!("#cloud-config\n{login}\n");
         let present = json!({"name": "login", "file": {"content": content, "encoding": "plain"}});
-        for (path, body) in [("/cloud-init/", legacy), ("/cloud-init/admin/groups", present)] {
+        for (path, body) in
+            [("/cloud-init/", legacy), ("/cloud-init-secure/", secret), ("/cloud-init/admin/groups", present)]
+        {
             match self {
                 Self::Processes(head) => {
                     let client = head.client(Service::CloudInit);
@@ -182,11 +195,10 @@ impl Place {
     }
 }
 
-fn user_data(group: &str) -> serde_json::Value {
-    let file = "/etc/pilothouse-demo";
+fn user_data(file: &str, text: &str) -> serde_json::Value {
     json!({
         "disable_root": false,
-        "write_files": [{"path": file, "content": format!("{MARK} {group}\n")}],
+        "write_files": [{"path": file, "content": format!("{text}\n"), "permissions": "0400"}],
         "runcmd": [["sh", "-c", format!("cat {file} >/dev/console")]],
     })
 }
@@ -217,6 +229,7 @@ fn options(images: &Path) -> anyhow::Result<HeadOptions> {
         .context("the demo's plane")?;
     let subnets = "subnets = [{ cidr = \"172.16.0.0/24\", range = \"172.16.0.200-172.16.0.250\" }]";
     plane.extend(toml::from_str::<toml::Table>(subnets)?);
+    document::set(&mut options.document, "join", toml::from_str::<toml::Table>(POLICY)?.into())?;
     document::set(&mut options.document, "images.root", images.display().to_string().into())?;
     Ok(options)
 }
