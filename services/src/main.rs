@@ -17,7 +17,7 @@ use domain::{Document, Service};
   pilothouse boot --config demo.toml --run /tmp/run --state /tmp/state --listen http=unix:/tmp/run/boot.sock"
 )]
 struct Arguments {
-    /// inventory, boot, cloud-init, images, dhcp, auth, ca, gateway, power, console or join
+    /// inventory, boot, cloud-init, images, dhcp, auth, ca, gateway, power, console, join or timeline
     service: Service,
     /// The configuration document
     #[arg(long, default_value = "/etc/pilothouse/pilothouse.toml")]
@@ -66,6 +66,7 @@ fn main() -> anyhow::Result<()> {
         Service::Power => daemon::run(options, power::serve),
         Service::Console => daemon::run(options, console::serve),
         Service::Join => daemon::run(options, join::serve),
+        Service::Timeline => daemon::run(options, timeline::serve),
     }
 }
 
@@ -89,5 +90,6 @@ fn check_document(service: Service, document: &Document) -> anyhow::Result<()> {
         Service::Power => power::check(document),
         Service::Console => console::check(document),
         Service::Join => join::check(document),
+        Service::Timeline => timeline::check(document),
     }
 }

@@ -1,9 +1,14 @@
-//! What a node's boot leaves behind: an entry of the journal, and a datagram for the timeline (INTERFACES 2).
+//! What a node's boot leaves behind: an entry of the journal, and a datagram for the timeline (INTERFACES 2). Both are
+//! written by a thread of their own, so that whoever answers nodes waits for neither.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::net::IpAddr;
 use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use domain::{BootStage, MacAddr, Service, StageResult, Xname};
@@ -13,6 +18,12 @@ use time::format_description::well_known::Rfc3339;
 
 /// A datagram is at most this long (INTERFACES 2).
 const DATAGRAM_MAX: usize = 2048;
+/// A detail is cut to so many bytes, so that the rest has room.
+const DETAIL_MAX: usize = 600;
+/// Events that wait for the thread; what is over it is dropped and counted.
+const QUEUE_MAX: usize = 8192;
+/// How long the timeline may leave its queue full before events are dropped at once.
+const FULL_MAX: Duration = Duration::from_secs(2);
 
 /// One stage of one boot. Made, filled, sent; nothing is waited for.
 #[derive(Debug, Serialize)]
@@ -35,10 +46,19 @@ pub struct BootEvent {
     duration_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    facts: BTreeMap<&'static str, String>,
     detail: String,
 }
 
-static SENDER: OnceLock<(UnixDatagram, std::path::PathBuf)> = OnceLock::new();
+/// What the thread is told.
+enum Told {
+    Event(Box<BootEvent>),
+    /// Answer once all before it is written.
+    Flush(SyncSender<()>),
+}
+
+static SENDER: OnceLock<SyncSender<Told>> = OnceLock::new();
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 impl BootEvent {
@@ -58,7 +78,8 @@ impl BootEvent {
             bytes: None,
             duration_ms: None,
             image: None,
-            detail: detail.into(),
+            facts: BTreeMap::new(),
+            detail: cut(detail.into()),
         }
     }
 
@@ -99,42 +120,172 @@ impl BootEvent {
         self
     }
 
-    /// Writes the entry and sends the datagram.
+    /// Something that the timeline's rules look at: `why` of what failed (`http-404`, `cut-short`, `other-server` …),
+    /// what the DHCP client said (`client`, `arch`, `secs`), where a script leads (`kernel`, `root`, `seed`).
+    pub fn fact(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.facts.insert(name, cut(value.to_string()));
+        self
+    }
+
+    /// Has the entry written and the datagram sent.
     pub fn send(self) {
+        match SENDER.get() {
+            // Not run by `daemon::run`, as in tests.
+            None => self.note(),
+            Some(sender) => {
+                if sender.try_send(Told::Event(Box::new(self))).is_err() {
+                    DROPPED.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn note(&self) {
         let field = |it: Option<String>| it.unwrap_or_default();
+        let facts: Vec<String> = self.facts.iter().map(|(name, value)| format!("{name}={value}")).collect();
         tracing::info!(
             message_id = self.stage.event().id,
             pilothouse_stage = self.stage.name(),
+            pilothouse_result = self.result.name(),
             pilothouse_node = field(self.node.as_ref().map(ToString::to_string)),
             pilothouse_mac = field(self.mac.map(|it| it.to_string())),
             pilothouse_address = field(self.ip.map(|it| it.to_string())),
             pilothouse_image = self.image.as_deref().unwrap_or_default(),
             pilothouse_bytes = self.bytes.unwrap_or_default(),
+            pilothouse_facts = facts.join(" "),
             "{}: {}",
             self.stage,
             self.detail
         );
-        if let Some((socket, path)) = SENDER.get()
-            && let Ok(datagram) = serde_json::to_vec(&self)
-            && (datagram.len() > DATAGRAM_MAX || socket.send_to(&datagram, path).is_err())
-        {
-            DROPPED.fetch_add(1, Ordering::Relaxed);
-        }
     }
 
-    /// Datagrams that nobody took since the start.
+    /// Events that were not sent since the start: nobody took them, or they came too fast.
     #[must_use]
     pub fn dropped() -> u64 {
         DROPPED.load(Ordering::Relaxed)
     }
 }
 
-/// Opens the socket that events leave by; before that they are journal entries alone.
-pub(crate) fn start(run: &std::path::Path) {
-    if let Ok(socket) = UnixDatagram::unbound()
-        && socket.set_nonblocking(true).is_ok()
-        && SENDER.set((socket, run.join("timeline-events.sock"))).is_err()
-    {
+/// The text, or its beginning.
+fn cut(mut text: String) -> String {
+    if text.len() > DETAIL_MAX {
+        let end = (0..=DETAIL_MAX).rev().find(|it| text.is_char_boundary(*it)).unwrap_or_default();
+        text.truncate(end);
+    }
+    text
+}
+
+/// The way to the timeline.
+struct Line {
+    socket: UnixDatagram,
+    path: PathBuf,
+    /// Whether the timeline's queue was full for long: it is not waited for until it takes something.
+    stuck: bool,
+}
+
+impl Line {
+    fn send(&mut self, event: &BootEvent) -> io::Result<()> {
+        let datagram = serde_json::to_vec(event)?;
+        if datagram.len() > DATAGRAM_MAX {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let sent = self.socket.send_to(&datagram, &self.path);
+        let full = sent.as_ref().is_err_and(|it| it.kind() == io::ErrorKind::WouldBlock);
+        if full != self.stuck && (full || sent.is_ok()) {
+            self.socket.set_nonblocking(full)?;
+            self.stuck = full;
+        }
+        sent.map(drop)
+    }
+
+    fn run(mut self, told: &Receiver<Told>) {
+        for told in told {
+            match told {
+                Told::Event(event) => {
+                    event.note();
+                    if self.send(&event).is_err() {
+                        DROPPED.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                Told::Flush(done) => {
+                    if done.send(()).is_err() {
+                        tracing::debug!("nobody waits for the boot events any more");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Starts the thread; before that events are journal entries alone.
+pub(crate) fn start(run: &Path) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(FULL_MAX))?;
+    let line = Line { socket, path: run.join("timeline-events.sock"), stuck: false };
+    let (sender, receiver) = sync_channel(QUEUE_MAX);
+    std::thread::Builder::new().name("boot-events".to_owned()).spawn(move || line.run(&receiver))?;
+    if SENDER.set(sender).is_err() {
         tracing::debug!("boot events were started already");
+    }
+    Ok(())
+}
+
+/// Waits until all events so far are written, but not for long.
+pub(crate) fn flush() {
+    let Some(sender) = SENDER.get() else { return };
+    let (done, written) = sync_channel(1);
+    if sender.try_send(Told::Flush(done)).is_err() || written.recv_timeout(FULL_MAX).is_err() {
+        tracing::info!("boot events are left behind at the end");
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::time::Duration;
+
+    use domain::{BootStage, Service, StageResult};
+
+    use super::{BootEvent, DATAGRAM_MAX, Line};
+
+    /// A line to a socket of the test's.
+    fn line() -> (Line, UnixDatagram, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events");
+        let there = UnixDatagram::bind(&path).unwrap();
+        let socket = UnixDatagram::unbound().unwrap();
+        socket.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+        (Line { socket, path, stuck: false }, there, folder)
+    }
+
+    fn event(detail: &str) -> BootEvent {
+        BootEvent::new(Service::Boot, BootStage::Script, detail).fact("why", "http-404")
+    }
+
+    #[test]
+    fn a_datagram_is_json_with_what_is_known_and_never_too_long() {
+        let (mut line, there, _folder) = line();
+        line.send(&event(&"ä".repeat(5000)).result(StageResult::Failed)).unwrap();
+        let mut datagram = [0; 2 * DATAGRAM_MAX];
+        let length = there.recv(&mut datagram).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&datagram[..length]).unwrap();
+        assert_eq!(value["v"], 1);
+        assert_eq!((&value["stage"], &value["result"]), (&"script".into(), &"failed".into()));
+        assert_eq!(value["facts"]["why"], "http-404");
+        assert!(value.get("node").is_none() && length <= DATAGRAM_MAX);
+    }
+
+    #[test]
+    fn a_timeline_that_takes_nothing_is_not_waited_for_twice() {
+        let (mut line, there, _folder) = line();
+        // The kernel's queue is finite, and the last one has waited.
+        while line.send(&event("one more")).is_ok() {}
+        assert!(line.stuck);
+        line.send(&event("and another")).unwrap_err();
+        there.set_nonblocking(true).unwrap();
+        while there.recv(&mut [0; DATAGRAM_MAX]).is_ok() {}
+        line.send(&event("it reads again")).unwrap();
+        assert!(!line.stuck);
     }
 }

@@ -9,11 +9,14 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::{fs, io};
 
-/// Where to listen, for a process that systemd did not start: `unix:/path`, `tcp:ADDR:PORT`, `udp:ADDR:PORT`.
+/// Where to listen, for a process that systemd did not start: `unix:/path`, `unixgram:/path`, `tcp:ADDR:PORT`,
+/// `udp:ADDR:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A UNIX stream socket, mode 0666: authorisation is in the service.
     Unix(PathBuf),
+    /// A UNIX datagram socket, mode 0666.
+    Datagram(PathBuf),
     /// A TCP socket.
     Tcp(SocketAddr),
     /// A UDP socket.
@@ -57,6 +60,7 @@ impl FromStr for Address {
             || format!("{text:?} is no address; write unix:/path, tcp:127.0.0.1:8081 or udp:127.0.0.1:67");
         match text.split_once(':').ok_or_else(fail)? {
             ("unix", path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            ("unixgram", path) if path.starts_with('/') => Ok(Self::Datagram(path.into())),
             ("tcp", address) => address.parse().map(Self::Tcp).map_err(|_| fail()),
             ("udp", address) => address.parse().map(Self::Udp).map_err(|_| fail()),
             _ => Err(fail()),
@@ -117,6 +121,17 @@ impl Inherited {
         taken.map_err(|source| ListenError::Unusable { name: name.to_owned(), source })
     }
 
+    /// The UNIX datagram socket of this name, in non-blocking mode.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or it is of another kind.
+    pub fn datagram(&self, name: &str) -> Result<std::os::unix::net::UnixDatagram, ListenError> {
+        let socket = std::os::unix::net::UnixDatagram::from(self.take_one(name)?);
+        let usable = socket.set_nonblocking(true).map(|()| socket);
+        usable.map_err(|source| ListenError::Unusable { name: name.to_owned(), source })
+    }
+
     /// The UDP socket of this name, in non-blocking mode.
     ///
     /// # Errors
@@ -132,15 +147,28 @@ impl Inherited {
 fn bind(address: &Address) -> io::Result<OwnedFd> {
     match address {
         Address::Unix(path) => {
-            if fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket()) {
-                fs::remove_file(path)?;
-            }
+            remove_socket(path)?;
             let listener = std::os::unix::net::UnixListener::bind(path)?;
             fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
             Ok(listener.into())
         }
+        Address::Datagram(path) => {
+            remove_socket(path)?;
+            let socket = std::os::unix::net::UnixDatagram::bind(path)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
+            Ok(socket.into())
+        }
         Address::Tcp(address) => std::net::TcpListener::bind(address)?.as_fd().try_clone_to_owned(),
         Address::Udp(address) => Ok(std::net::UdpSocket::bind(address)?.into()),
+    }
+}
+
+/// A socket that an earlier process left there.
+fn remove_socket(path: &std::path::Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket()) {
+        fs::remove_file(path)
+    } else {
+        Ok(())
     }
 }
 
@@ -151,6 +179,7 @@ mod tests {
     #[test]
     fn an_address_says_its_kind() {
         assert_eq!("unix:/a/b".parse(), Ok(Address::Unix("/a/b".into())));
+        assert_eq!("unixgram:/a/b".parse(), Ok(Address::Datagram("/a/b".into())));
         assert_eq!("tcp:127.0.0.1:80".parse(), Ok(Address::Tcp(([127, 0, 0, 1], 80).into())));
         for text in ["", "unix:relative", "tcp:nowhere", "http:127.0.0.1:1", "udp:127.0.0.1"] {
             assert!(text.parse::<Address>().is_err(), "{text}");

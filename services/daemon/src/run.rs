@@ -79,7 +79,7 @@ where
             state: state.unwrap_or_else(|| format!("/var/lib/pilothouse/{name}").into()),
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
         };
-        boot_event::start(&paths.run);
+        boot_event::start(&paths.run).context("start the thread of the boot events")?;
         let stop = CancellationToken::new();
         let context = Context::new(options.service, paths, document, options.listen, stop.clone())?;
         let mut term = signal(SignalKind::terminate()).context("watch SIGTERM")?;
@@ -102,6 +102,7 @@ where
         stop.cancel();
         let drained = tokio::time::timeout(DRAIN_MAX, work).await;
         watchdog.abort();
+        boot_event::flush();
         drained.context("finish open requests in 10 s")?.context("end the service")?
     })
 }

@@ -73,6 +73,9 @@ pub struct Document {
     /// What join is told.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub join: Table,
+    /// What timeline is told.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub timeline: Table,
 }
 
 /// The cluster's names.
@@ -201,6 +204,7 @@ impl Document {
             Service::Power => &self.power,
             Service::Console => &self.console,
             Service::Join => &self.join,
+            Service::Timeline => &self.timeline,
         }
     }
 }

@@ -77,6 +77,8 @@ events! {
     NODE_UNLOCKED = "node-unlocked", Info, "a1c0de0150f14d6ba7a1000000000015";
     /// Another board stands in a node's place.
     BOARD_REPLACED = "board-replaced", Info, "a1c0de0150f14d6ba7a1000000000016";
+    /// Nodes are on and show no sign of life since the head was started.
+    NODES_NOT_BOOTED = "nodes-not-booted", Warning, "a1c0de0150f14d6ba7a1000000000017";
     /// Two machines claimed the token of one node.
     JOIN_CONTESTED = "join-contested", Error, "a1c0de0150f14d6ba7a1000000000201";
     /// A token could not be written on its node.
@@ -87,6 +89,18 @@ events! {
     JOIN_ENROLLED = "join-enrolled", Warning, "a1c0de0150f14d6ba7a1000000000204";
     /// A log-in with a password failed.
     LOGIN_FAILED = "login-failed", Warning, "a1c0de0150f14d6ba7a1000000000301";
+    /// A boot stands still or was refused something; the stage and the likely cause are named.
+    BOOT_STOPPED = "boot-stopped", Warning, "a1c0de0150f14d6ba7a1000000000401";
+    /// Boot events are lost: they come faster than they are written, or PostgreSQL has been away for long.
+    TIMELINE_LOST = "timeline-lost", Warning, "a1c0de0150f14d6ba7a1000000000402";
+    /// Another DHCP server answers on a node plane.
+    DHCP_RIVAL = "dhcp-rival", Warning, "a1c0de0150f14d6ba7a1000000000501";
+    /// A client found its address in use by another machine.
+    DHCP_DECLINED = "dhcp-declined", Warning, "a1c0de0150f14d6ba7a1000000000502";
+    /// The inventory gives one address to two machines, or one that dhcp's own settings give away.
+    DHCP_DUPLICATE = "dhcp-duplicate", Warning, "a1c0de0150f14d6ba7a1000000000503";
+    /// Leases cannot be kept; unknown machines get no answer meanwhile.
+    DHCP_LEASES_LOST = "dhcp-leases-lost", Warning, "a1c0de0150f14d6ba7a1000000000504";
     /// The power command of a boot.
     BOOT_POWER_ON = "boot-power-on", Info, "a1c0de0150f14d6ba7a1000000000101";
     /// DISCOVER seen.

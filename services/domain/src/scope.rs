@@ -169,12 +169,16 @@ impl FromStr for Role {
 /// What a service may ask of another over its socket: the table caller → service → rights.
 #[must_use]
 pub fn service_scopes(caller: Service, callee: Service) -> Scopes {
-    use Service::{Auth, Boot, Ca, CloudInit, Console, Dhcp, Gateway, Images, Inventory, Join, Power};
+    use Service::{
+        Auth, Boot, Ca, CloudInit, Console, Dhcp, Gateway, Images, Inventory, Join, Power, Timeline,
+    };
     let rights: &[Scope] = match (caller, callee) {
         (_, Auth) => &[Scope::Read(Auth)],
-        (Boot | CloudInit | Images | Dhcp | Power | Console | Join, Inventory) => &[Scope::Read(Inventory)],
+        (Boot | CloudInit | Images | Dhcp | Power | Console | Join | Timeline, Inventory) => {
+            &[Scope::Read(Inventory)]
+        }
         (Boot, Images) => &[Scope::Read(Images), Scope::Write(Images)],
-        (Images, Boot) => &[Scope::Read(Boot)],
+        (Images | Power, Boot) => &[Scope::Read(Boot)],
         (Console, Power) => &[Scope::Read(Power), Scope::PowerControl],
         (CloudInit | Join, Dhcp) => &[Scope::Read(Dhcp)],
         (Boot | CloudInit, Join) => &[Scope::Write(Join)],

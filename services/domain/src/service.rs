@@ -3,8 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// A service: one crate, one unit, one user, one database, one socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Service {
     /// What there is.
     Inventory,
@@ -28,6 +31,8 @@ pub enum Service {
     Console,
     /// Node identity.
     Join,
+    /// What each node did.
+    Timeline,
 }
 
 /// The first uid: below it Debian keeps what it gives out at installation.
@@ -35,7 +40,7 @@ const UID_BASE: u32 = 800;
 
 impl Service {
     /// Every service, in the order of their uids.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Inventory,
         Self::Boot,
         Self::CloudInit,
@@ -47,6 +52,7 @@ impl Service {
         Self::Power,
         Self::Console,
         Self::Join,
+        Self::Timeline,
     ];
 
     /// The word of its crate, socket and unit, `cloud-init`.
@@ -64,6 +70,7 @@ impl Service {
             Self::Power => "power",
             Self::Console => "console",
             Self::Join => "join",
+            Self::Timeline => "timeline",
         }
     }
 
@@ -95,8 +102,8 @@ impl Service {
     /// Whether it keeps data in PostgreSQL.
     #[must_use]
     pub fn has_database(self) -> bool {
-        use Service::{Auth, Boot, Ca, CloudInit, Images, Inventory, Join};
-        matches!(self, Inventory | Boot | CloudInit | Images | Auth | Ca | Join)
+        use Service::{Auth, Boot, Ca, CloudInit, Dhcp, Images, Inventory, Join, Timeline};
+        matches!(self, Inventory | Boot | CloudInit | Images | Dhcp | Auth | Ca | Join | Timeline)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The stages of a node's boot.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +55,39 @@ pub enum StageResult {
     Timeout,
 }
 
+impl StageResult {
+    /// The word of the journal and the timeline, `failed`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
 impl BootStage {
+    /// Every stage, in the order of a boot.
+    pub const ALL: [Self; 16] = [
+        Self::PowerOn,
+        Self::DhcpDiscover,
+        Self::DhcpOffer,
+        Self::DhcpAck,
+        Self::TftpStart,
+        Self::TftpEnd,
+        Self::Script,
+        Self::Kernel,
+        Self::Initrd,
+        Self::Root,
+        Self::Metadata,
+        Self::Userdata,
+        Self::Join,
+        Self::PhoneHome,
+        Self::Login,
+        Self::Panic,
+    ];
+
     /// The word of the journal and the timeline, `dhcp-ack`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -76,6 +109,15 @@ impl BootStage {
             Self::Login => "login",
             Self::Panic => "panic",
         }
+    }
+}
+
+impl FromStr for BootStage {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|it| it.name() == text).ok_or_else(|| {
+            format!("{text:?} is no stage; there are {}", Self::ALL.map(Self::name).join(", "))
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Prometheus metrics of a process (OpenMetrics 1.0).
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -29,7 +29,11 @@ pub fn gauge(name: &'static str, help: &'static str) -> Gauge {
     gauge
 }
 
+static EVENTS_DROPPED: LazyLock<Gauge> =
+    LazyLock::new(|| gauge("boot_events_dropped", "Boot events that were not sent since the start"));
+
 pub(crate) async fn show() -> Response {
+    EVENTS_DROPPED.set(i64::try_from(daemon::BootEvent::dropped()).unwrap_or(i64::MAX));
     let mut text = String::new();
     let encoded = encode(&mut text, &registry().lock().unwrap_or_else(PoisonError::into_inner));
     match encoded {

@@ -1,16 +1,24 @@
-//! Boot events as the timeline will get them (INTERFACES 2): datagrams on a socket beside the services' own.
+//! Boot events as the timeline gets them (INTERFACES 2): datagrams on a socket beside the services' own. They are
+//! kept here and passed on to the timeline, which sees who sent them all the same.
 
+use std::io::IoSlice;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use domain::BootStage;
+use nix::cmsg_space;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, UnixCredentials, recvmsg, sendmsg, setsockopt,
+    sockopt,
+};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader, Interest};
 use tokio::net::UnixDatagram;
 use tokio::process::Command;
 use tokio::sync::watch;
@@ -89,14 +97,63 @@ impl Event {
     }
 }
 
+/// Where the timeline of a head reads.
+pub(super) fn passed_on(folder: &Path) -> PathBuf {
+    folder.join("run/timeline-events.passed-on")
+}
+
+/// A socket that every uid may send to.
+pub(super) fn bind(path: &Path) -> anyhow::Result<std::os::unix::net::UnixDatagram> {
+    let socket = std::os::unix::net::UnixDatagram::bind(path);
+    let socket = socket.with_context(|| format!("listen on {}", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(socket)
+}
+
+fn receive(socket: &UnixDatagram, buffer: &mut [u8]) -> std::io::Result<(usize, Option<UnixCredentials>)> {
+    let mut control = cmsg_space!(UnixCredentials);
+    let mut parts = [std::io::IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+    let sender = message.cmsgs()?.find_map(|it| match it {
+        ControlMessageOwned::ScmCredentials(it) => Some(it),
+        _ => None,
+    });
+    Ok((message.bytes, sender))
+}
+
+/// Sends it on as if from its sender, which root may.
+async fn pass_on(socket: &UnixDatagram, datagram: &[u8], sender: UnixCredentials) {
+    let sender = libc::ucred { pid: nix::unistd::getpid().as_raw(), uid: sender.uid(), gid: sender.gid() };
+    let sender = UnixCredentials::from(sender);
+    let sent = socket.async_io(Interest::WRITABLE, || {
+        let control = [ControlMessage::ScmCredentials(&sender)];
+        let flags = MsgFlags::MSG_DONTWAIT;
+        Ok(sendmsg::<UnixAddr>(socket.as_raw_fd(), &[IoSlice::new(datagram)], &control, flags, None)?)
+    });
+    if let Err(error) = sent.await {
+        eprintln!("a boot event is not passed on: {error}");
+    }
+}
+
 impl Events {
     pub(super) fn collect(socket: &Path) -> anyhow::Result<Self> {
-        let receiver =
-            UnixDatagram::bind(socket).with_context(|| format!("listen on {}", socket.display()))?;
-        std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o666))?;
+        let receiver = bind(socket)?;
+        setsockopt(&receiver, sockopt::PassCred, &true).context("ask for the senders' credentials")?;
+        receiver.set_nonblocking(true)?;
+        let receiver = UnixDatagram::from_std(receiver)?;
+        let onward = UnixDatagram::unbound()?;
+        let timeline = socket.ancestors().nth(2).map(passed_on).unwrap_or_default();
+        // A head without a timeline has nobody there. Connected, so that a full queue is waited for.
+        let onward = timeline.exists().then(|| onward.connect(&timeline).map(|()| onward)).transpose()?;
         Ok(Self::new(async move |keep| {
             let mut datagram = vec![0; 4096];
-            while let Ok(length) = receiver.recv(&mut datagram).await {
+            loop {
+                let read = receiver.async_io(Interest::READABLE, || receive(&receiver, &mut datagram)).await;
+                let Ok((length, sender)) = read else { return };
+                if let (Some(onward), Some(sender)) = (&onward, sender) {
+                    pass_on(onward, &datagram[..length], sender).await;
+                }
                 match serde_json::from_slice(&datagram[..length]) {
                     Ok(event) => keep.push(event),
                     Err(error) => eprintln!("a boot event that makes no sense: {error}"),

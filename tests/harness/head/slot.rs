@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use domain::Service;
 use nix::sys::signal::Signal;
 
-use crate::head::Ports;
+use crate::head::{Ports, events};
 use crate::process::{Process, Run, tail_of};
 
 /// How long a service may take until READY; a machine under load needs seconds.
@@ -23,6 +23,7 @@ enum Held {
     Http(UnixListener),
     Tcp(&'static str, TcpListener),
     Udp(&'static str, UdpSocket),
+    Datagram(&'static str, UnixDatagram),
 }
 
 #[derive(Debug)]
@@ -41,6 +42,7 @@ impl Held {
             Self::Http(it) => ("http".to_owned(), it.try_clone()?.into()),
             Self::Tcp(name, it) => ((*name).to_owned(), it.try_clone()?.into()),
             Self::Udp(name, it) => ((*name).to_owned(), it.try_clone()?.into()),
+            Self::Datagram(name, it) => ((*name).to_owned(), it.try_clone()?.into()),
         })
     }
 }
@@ -74,6 +76,9 @@ impl Slot {
             Service::Gateway => held.extend([tcp("plain", ports.plain)?, tcp("tls", ports.tls)?]),
             Service::Images => held.push(tcp("images", ports.images)?),
             Service::Dhcp => held.extend([udp("dhcp", ports.dhcp)?, udp("tftp", ports.tftp)?]),
+            Service::Timeline => {
+                held.push(Held::Datagram("events", events::bind(&events::passed_on(folder))?))
+            }
             _ => {}
         }
         let notify = folder.join("run/notify").join(service.name());

@@ -1,0 +1,89 @@
+//! What each node did, from the first DHCP packet to login: which boot a step belongs to, where a boot stands still
+//! and why.
+//!
+//! | what | where |
+//! | --- | --- |
+//! | callers | pilotctl and whoever draws boots, by HTTP; every service, by datagram |
+//! | sockets | `/run/pilothouse/timeline.sock`, `/run/pilothouse/timeline-events.sock` |
+//! | tables | `event` and `boot`, a partition a day |
+//! | state | `inventory.ndjson`: the Mirror of the inventory, for names and addresses |
+//! | specification | INTERFACES 2 |
+//!
+//! Nothing waits for it: a step is a datagram that is lost when nobody reads.
+
+mod api;
+mod config;
+mod receive;
+mod wire;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use daemon::Context;
+use domain::inventory::Inventory;
+use domain::{Document, Service};
+use web::mirror::Mirror;
+use web::{Client, Database};
+
+pub use crate::api::{Timeline, router};
+pub use crate::config::{Config, Limits};
+
+/// The tables.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Checks `[timeline]` of the document.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn check(document: &Document) -> anyhow::Result<()> {
+    Config::parse(document).map(drop)
+}
+
+/// Runs the service until the context's stop.
+///
+/// # Errors
+///
+/// What keeps it from starting.
+pub async fn serve(context: Context) -> anyhow::Result<()> {
+    let database = Database::of(&context);
+    serve_with(context, database).await
+}
+
+/// As [`serve`], on a database of the caller's choice.
+///
+/// # Errors
+///
+/// What keeps it from starting.
+pub async fn serve_with(context: Context, database: Database) -> anyhow::Result<()> {
+    Config::parse(&context.document)?;
+    let inventory =
+        Mirror::<Inventory>::load(&context.paths.state, "inventory").context("load the last good copy")?;
+    let events = context.sockets().datagram("events").context("take the socket of the events")?;
+    let timeline = Timeline::new(context.clone(), inventory, database);
+    let router = router(timeline.clone());
+    context.ready("boots are watched")?;
+    let (served, received, ()) =
+        tokio::join!(web::serve(&context, router), timeline.receive(events), timeline.upkeep());
+    served.and(received)
+}
+
+impl Timeline {
+    /// Migrates and follows, looks for boots that stand still, writes, until the context's stop.
+    async fn upkeep(&self) {
+        let stop = &self.context.stop;
+        let inventory = Client::unix(self.context.socket_of(Service::Inventory));
+        let written = async {
+            self.database.migrate(&MIGRATIONS, stop).await;
+        };
+        tokio::join!(written, self.inventory.follow_socket(inventory, stop.clone()));
+    }
+}
+
+/// Re-exported for [`Timeline`]'s fields.
+impl std::ops::Deref for Timeline {
+    type Target = api::Inner;
+    fn deref(&self) -> &api::Inner {
+        Arc::as_ref(&self.0)
+    }
+}
