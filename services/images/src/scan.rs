@@ -75,11 +75,14 @@ fn image(folder: &str, members: [Option<(SystemTime, String, u64)>; 3]) -> Optio
     let image = Image {
         name: name.to_owned(),
         tag: tag.to_owned(),
+        architecture: None,
+        digest: None,
         kernel: kernel.1,
         initrd: initrd.1,
         root: root.map(|it| it.1),
         bytes,
         modified,
+        pins: Vec::new(),
     };
     Some((changed, image))
 }
