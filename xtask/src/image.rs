@@ -1,6 +1,6 @@
 //! `cargo xtask image`: the head image and the demo compute image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
@@ -40,9 +40,14 @@ pub(crate) fn head(release: bool) -> anyhow::Result<PathBuf> {
         profile,
         &["--package", "pilothouse", "--package", "supervisor", "--package", "firstboot", "--package", "cli"],
     )?;
-    let folder = programs.to_str().context("the target folder's name is no text")?;
-    script("image/build", &["head", "target/image/head", "--programs", folder])?;
+    head_of(&programs)?;
     Ok(programs)
+}
+
+/// Builds the head image of the programs in a folder.
+pub(crate) fn head_of(programs: &Path) -> anyhow::Result<()> {
+    let folder = programs.to_str().context("the target folder's name is no text")?;
+    script("image/build", &["head", "target/image/head", "--programs", folder])
 }
 
 /// Runs a script of the tree.

@@ -58,7 +58,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     timings.time("cargo clippy", || {
         cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"], &[])
     })?;
-    let programs = timings.time("programs", || build("dev", &["--workspace", "--bins"]))?;
+    // The tests with them: what `cargo test` then asks for has the same features, so that nothing is built twice.
+    let programs = timings.time("programs and tests", || build("dev", &["--workspace", "--bins", "--tests"]))?;
 
     let runtime = root::runtime()?;
     let pg = runtime.block_on(Pg::start())?;
@@ -74,10 +75,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     timings
         .time("unit and wire tests", || cargo(&["test", "--workspace", "--no-fail-fast"], &environment))?;
     if !arguments.fast {
-        timings.time("head image", || image::head(false).map(drop))?;
+        timings.time("head image", || image::head_of(&programs))?;
         timings.time("virtual machines", || {
             // One after the other: each takes both cores.
-            cargo(&["test", "--package", "tests", "--test", "vm", "--", "--test-threads=1"], &environment)
+            cargo(&["test", "--workspace", "--test", "vm", "--", "--test-threads=1"], &environment)
         })?;
     }
     drop(pg);
