@@ -128,6 +128,7 @@ async fn inside(arguments: &Arguments, place: PathBuf) -> anyhow::Result<()> {
             } else {
                 demo.boot(nid).await?
             }
+            demo.await_secret(nid).await?;
             demo.await_log(nid).await?;
         }
         anyhow::Ok(demo)
