@@ -195,14 +195,14 @@ mod tests {
     #[tokio::test]
     async fn a_server_keeps_its_data_over_a_stop_and_leaves_nothing() {
         let mut pg = Pg::start().await.unwrap();
-        pg.make_databases(&[Service::CloudInit, Service::Dhcp]).unwrap();
+        pg.make_databases(&[Service::CloudInit, Service::Power]).unwrap();
         pg.stop().await.unwrap();
         assert!(pg.psql("postgres", "select 1").is_err());
         pg.resume().await.unwrap();
         let owners =
             pg.psql("cloud_init", "select tableowner from pg_tables limit 1; select current_database();");
         assert!(owners.unwrap().ends_with("cloud_init\n"));
-        assert!(pg.psql("dhcp", "select 1").is_err());
+        assert!(pg.psql("power", "select 1").is_err());
         let folder = pg.socket().to_owned();
         drop(pg);
         assert!(!folder.exists());

@@ -102,6 +102,15 @@ pub struct Subnet {
     /// The router that machines (site: the head) use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<Ipv4Addr>,
+    /// Name servers that machines here are given; empty: those of the network, else the head.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns: Vec<Ipv4Addr>,
+    /// Time servers that machines here are given; empty: the head.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ntp: Vec<Ipv4Addr>,
+    /// The largest IP packet machines here send, in bytes; none: as their NICs have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
 }
 
 /// A run of addresses, `172.16.0.200-172.16.0.250`, both ends in it.
