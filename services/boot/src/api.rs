@@ -1,14 +1,18 @@
 //! Routes.
 
+mod image;
 mod nonce;
+mod once;
 mod own;
 mod parameters;
 mod reply;
 mod script;
 mod seen;
 mod state;
+mod telling;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::extract::Request;
@@ -26,7 +30,7 @@ use web::openapi::{self, secured};
 use web::{Client, Database, Problem};
 
 use crate::config::Config;
-use crate::model::Parameters;
+use crate::model::{Known, Parameters};
 use seen::Seen;
 
 /// What every handler works with. Clones share it.
@@ -38,6 +42,11 @@ pub struct Boot {
     database: Database,
     seen: Arc<Seen>,
     join: Option<Client>,
+    images: Option<Client>,
+    /// Whether pins of images are to be looked at; so they are at the start.
+    pins_changed: Arc<AtomicBool>,
+    /// Held from the pin of an image to the row that names it.
+    images_turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Boot {
@@ -49,7 +58,29 @@ impl Boot {
         parameters: Mirror<Parameters>,
         database: Database,
     ) -> Self {
-        Self { config: config.into(), inventory, parameters, database, seen: Arc::default(), join: None }
+        Self {
+            config: config.into(),
+            inventory,
+            parameters,
+            database,
+            seen: Arc::default(),
+            join: None,
+            images: None,
+            pins_changed: Arc::new(true.into()),
+            images_turn: Arc::default(),
+        }
+    }
+
+    /// The same, which asks images for what a reference stands for.
+    #[must_use]
+    pub fn with_images(self, images: Client) -> Self {
+        Self { images: Some(images), ..self }
+    }
+
+    /// What a look-up goes by.
+    fn known<'a>(&'a self, inventory: &'a Inventory, parameters: &'a Parameters) -> Known<'a> {
+        let (defaults, pattern) = (&self.config.defaults, self.config.node_name.as_str());
+        Known { inventory, parameters, defaults, pattern }
     }
 
     /// The same, which asks join for nonces and tells it of nodes that are done.
@@ -94,6 +125,10 @@ fn documented(boot: Boot) -> (Router, OpenApi) {
         .routes(allow(routes!(state::phone_home), "POST"))
         .routes(secured(routes!(own::show_script), READ))
         .routes(secured(routes!(own::list_parameters), READ))
+        .routes(secured(routes!(own::replace_image), WRITE))
+        .routes(secured(routes!(own::list_seen), READ))
+        .routes(secured(routes!(once::list), READ))
+        .routes(secured(routes!(once::replace, once::remove), WRITE))
         .routes(routes!(own::show_readiness))
         .split_for_parts();
     let about = "What a node boots: boot parameters and iPXE scripts. Paths below /boot/v1 are those of OpenCHAMI's \

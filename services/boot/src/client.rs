@@ -20,7 +20,11 @@ pub struct Script {
     pub node: Option<Xname>,
     /// The script's text.
     pub script: String,
-    /// Why that entry: `mac`, `host`, `nid`, `group:<label>`, `default`, `unknown:<arch>`, `none`.
+    /// The image it boots, with its digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Why that entry: `once`, `mac`, `host`, `nid`, `group:<label>`, `default`, `unknown:<arch>`, `boot.default`,
+    /// `boot.discovery`, `none`.
     pub source: String,
     /// Whose entry it is: `mac:ec:e7:a7:05:a1:fc`, `host:compute`, `nid:3`.
     #[serde(default)]
@@ -41,6 +45,88 @@ pub struct Considered {
     pub kernel: Option<String>,
     /// Whether it decided.
     pub used: bool,
+}
+
+/// What a node boots the next time alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OnceEntry {
+    /// The node.
+    #[schema(value_type = String)]
+    pub node: Xname,
+    /// The kernel's URL, or `local-disk`.
+    pub kernel: String,
+    /// The initrd's URL; empty for none.
+    pub initrd: String,
+    /// The kernel's command line.
+    pub params: String,
+    /// The image with its digest; empty if kernel and initrd were named themselves.
+    pub image: String,
+}
+
+/// What nodes are to boot once; what is not named is as they would boot now.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct OnceWish {
+    /// Names, xnames or MAC addresses.
+    pub nodes: Vec<String>,
+    /// The kernel's URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// The initrd's URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<String>,
+    /// The kernel's command line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub params: Option<String>,
+    /// An image in the place of kernel and initrd.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The node's own disk in the place of all of them.
+    pub local_disk: bool,
+}
+
+/// What became of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OnceOutcome {
+    /// As it was named.
+    pub node: String,
+    /// Whether it is done.
+    pub ok: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What became of each.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct OnceResults {
+    /// In the order of the request.
+    pub results: Vec<OnceOutcome>,
+}
+
+/// Which nodes boot has heard of.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct SeenNodes {
+    /// When each last asked for a script or said that it is done, in seconds since 1970.
+    #[schema(value_type = std::collections::BTreeMap<String, i64>)]
+    pub nodes: std::collections::BTreeMap<Xname, i64>,
+}
+
+/// What `PUT /pilothouse/v1/parameters` takes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImageWish {
+    /// Host words: xnames, node names, group labels, `Default`, `Unknown-<arch>`.
+    pub hosts: Vec<String>,
+    /// MAC addresses.
+    pub macs: Vec<String>,
+    /// Node numbers.
+    #[schema(value_type = Vec<i32>)]
+    pub nids: Vec<i64>,
+    /// `name:tag` or `sha256:…`.
+    pub image: String,
+    /// The kernel's command line; left out: what the target has, with the image's root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub params: Option<String>,
 }
 
 /// A client of boot.
@@ -106,6 +192,54 @@ impl Client {
     /// See [`ClientError`].
     pub async fn replace(&self, entry: &Entry) -> Result<(), ClientError> {
         self.0.text(Method::PUT, "/boot/v1/bootparameters", Some(entry)).await.map(drop)
+    }
+
+    /// Makes targets boot an image; what it stands for now is what they boot until they are set again.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`]; 404 if there is no such image.
+    pub async fn replace_image(&self, wish: &ImageWish) -> Result<(), ClientError> {
+        self.0.text(Method::PUT, "/pilothouse/v1/parameters", Some(wish)).await.map(drop)
+    }
+
+    /// What nodes boot the next time alone.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn once(&self) -> Result<Vec<OnceEntry>, ClientError> {
+        self.0.get("/pilothouse/v1/once").await
+    }
+
+    /// Has nodes boot something else the next time alone.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn replace_once(&self, wish: &OnceWish) -> Result<Vec<OnceOutcome>, ClientError> {
+        let done: OnceResults = self.0.call(Method::PUT, "/pilothouse/v1/once", Some(wish)).await?;
+        Ok(done.results)
+    }
+
+    /// Takes that back.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn remove_once(&self, nodes: &[String]) -> Result<Vec<OnceOutcome>, ClientError> {
+        let body = serde_json::json!({ "nodes": nodes });
+        let done: OnceResults = self.0.call(Method::DELETE, "/pilothouse/v1/once", Some(&body)).await?;
+        Ok(done.results)
+    }
+
+    /// When each node was last heard of, since the service was started.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn seen(&self) -> Result<SeenNodes, ClientError> {
+        self.0.get("/pilothouse/v1/seen").await
     }
 
     /// Takes away what machines of an architecture boot instead.

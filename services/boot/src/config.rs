@@ -7,6 +7,8 @@ use domain::Document;
 use domain::document::{Network, PlaneKind};
 use serde::Deserialize;
 
+use crate::model::{Defaults, Edit, LOCAL_DISK, Settings};
+
 /// What boot is told.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -18,6 +20,26 @@ struct Table {
     /// What `ds=nocloud-net;s=` names, `http://172.16.0.254:8081/cloud-init/`; none: `/cloud-init/` on the
     /// head.
     cloud_init_url: Option<String>,
+    /// What machines boot that nothing is set for, by nobody.
+    default: Option<Entry>,
+    /// What machines boot that are in no inventory.
+    discovery: Option<Entry>,
+}
+
+/// What some machines boot: a kernel, an image or their own disk.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Entry {
+    /// URL of the kernel, or its path on port 8080 of the head.
+    kernel: String,
+    /// The same of the initrd.
+    initrd: String,
+    /// The kernel's command line.
+    params: String,
+    /// `name:tag` of the head's images, in the place of kernel and initrd.
+    image: Option<String>,
+    /// The machine's own disk, in the place of all of them.
+    local_disk: bool,
 }
 
 /// What boot is told, checked.
@@ -25,6 +47,7 @@ struct Table {
 pub struct Config {
     pub(crate) advertise_url: Option<String>,
     pub(crate) cloud_init_url: Option<String>,
+    pub(crate) defaults: Defaults,
     pub(crate) node_name: String,
     pub(crate) join: join::Config,
     network: Network,
@@ -32,6 +55,8 @@ pub struct Config {
 
 /// The port on which the gateway serves nodes without TLS (the table in `domain::port`).
 const PLAIN_PORT: u16 = 8081;
+/// The port on which images are served (the same table).
+const IMAGES_PORT: u16 = 8080;
 
 impl Config {
     /// Reads the document.
@@ -48,7 +73,13 @@ impl Config {
                 anyhow::ensure!(is_url(url), "boot.{key}: {url:?} is no URL; write http://172.16.0.254:8081");
             }
         }
+        let settings = |place, it: Option<Entry>| it.map(|it| it.settings(place)).transpose();
+        let defaults = Defaults {
+            default: settings("boot.default", table.default)?.map(Into::into),
+            discovery: settings("boot.discovery", table.discovery)?.map(Into::into),
+        };
         Ok(Self {
+            defaults,
             advertise_url: table.advertise_url.map(|it| it.trim_end_matches('/').to_owned()),
             cloud_init_url: table.cloud_init_url.map(|it| it.trim_end_matches('/').to_owned() + "/"),
             node_name: document.cluster.host_pattern.clone(),
@@ -73,6 +104,29 @@ impl Config {
         Some(format!("http://{}:{PLAIN_PORT}", net.addr()))
     }
 
+    /// Where this machine fetches the head's images, whose other address is `base`.
+    pub(crate) fn images_base(&self, caller: Option<IpAddr>, base: &str) -> String {
+        let port = |it: &str| {
+            format!(
+                "{}:{IMAGES_PORT}",
+                it.trim_end_matches(|it: char| it.is_ascii_digit()).trim_end_matches(':')
+            )
+        };
+        match self.plain_base(caller) {
+            Some(plain) => port(&plain),
+            None => {
+                let host = base.split_once("://").map_or(base, |(_, it)| it);
+                let has_port =
+                    host.rsplit_once(':').is_some_and(|(_, it)| it.bytes().all(|it| it.is_ascii_digit()));
+                if has_port {
+                    port(&format!("http://{host}"))
+                } else {
+                    format!("http://{host}:{IMAGES_PORT}")
+                }
+            }
+        }
+    }
+
     /// Whether a node asks from another address than its own, in a network where it has one: from the pool.
     pub(crate) fn is_astray(&self, caller: Option<IpAddr>, own: impl Iterator<Item = IpAddr>) -> bool {
         let Some(IpAddr::V4(caller)) = caller else { return false };
@@ -89,6 +143,30 @@ impl Config {
             at_home |= here.contains(&address);
         }
         at_home
+    }
+}
+
+impl Entry {
+    fn settings(self, place: &str) -> anyhow::Result<Settings> {
+        let Self { kernel, initrd, params, image, local_disk } = self;
+        let ways = [!kernel.is_empty(), image.is_some(), local_disk];
+        anyhow::ensure!(
+            ways.into_iter().filter(|it| *it).count() == 1,
+            "{place}: write one of kernel, image and local_disk = true"
+        );
+        let edit = match image {
+            Some(image) => Edit::of_tag(&image, &params).with_context(|| {
+                format!(
+                    "{place}.image: {image:?} is no image; write name:tag as pilotctl image list shows it"
+                )
+            })?,
+            None if local_disk => Edit { kernel: Some(LOCAL_DISK.into()), ..Edit::default() },
+            None => {
+                Edit { kernel: Some(kernel), initrd: Some(initrd), params: Some(params), ..Edit::default() }
+            }
+        };
+        let settings = edit.apply(None).context("a kernel is named")?;
+        settings.with_context(|| format!("read [{place}]"))
     }
 }
 
@@ -124,6 +202,27 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_set_stands_in_the_document() {
+        let good = "[boot.default]\nlocal_disk = true\n[boot.discovery]\nimage = \"discovery:latest\"";
+        let defaults = parse(good).unwrap().defaults;
+        let discovery = defaults.discovery.unwrap();
+        assert_eq!(defaults.default.unwrap().kernel(), "local-disk");
+        assert_eq!(discovery.kernel(), "/images/discovery/latest/kernel");
+        let live = "root=live:/images/discovery/latest/root rd.live.image rd.live.overlay.overlayfs=1 ip=dhcp rd.neednet=1";
+        assert_eq!((discovery.params(), discovery.reference()), (live, "discovery:latest"));
+        for (bad, why) in [
+            ("[boot.default]", "write one of"),
+            ("[boot.default]\nkernel = \"k\"\nlocal_disk = true", "write one of"),
+            ("[boot.discovery]\nimage = \"a b\"", "boot.discovery.image"),
+            ("[boot.discovery]\nkernel = \"${x}\"", "[boot.discovery]"),
+            ("[boot.discovery]\nkernal = \"k\"", "[boot]"),
+        ] {
+            let error = format!("{:#}", parse(bad).unwrap_err());
+            assert!(error.contains(why), "{bad}: {error}");
+        }
+    }
+
+    #[test]
     fn a_node_is_astray_where_it_has_another_address() {
         let plane = "[[network.planes]]\nname = \"a\"\nkind = \"nodes\"\naddresses = [\"172.16.0.254/24\"]\n";
         let config = parse(plane).unwrap();
@@ -146,5 +245,11 @@ mod tests {
         assert_eq!(base("172.17.0.9").as_deref(), Some("http://172.17.0.254:8081"));
         assert_eq!(base("10.0.0.1").as_deref(), Some("http://172.16.0.254:8081"));
         assert_eq!(parse("").unwrap().plain_base(None), None);
+        let images = |config: &Config, it: &str, base: &str| config.images_base(it.parse().ok(), base);
+        assert_eq!(images(&config, "172.17.0.9", "https://demo.example:8443"), "http://172.17.0.254:8080");
+        let without = parse("").unwrap();
+        for base in ["http://10.0.0.9:8081", "http://10.0.0.9", "https://10.0.0.9:8443"] {
+            assert_eq!(images(&without, "", base), "http://10.0.0.9:8080");
+        }
     }
 }

@@ -2,10 +2,10 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use domain::Xname;
 use domain::inventory::Lock;
+use domain::{NODES_MAX, Xname};
 use web::feed::CommitError;
-use web::{Problem, Unavailable};
+use web::{ClientError, Problem, Unavailable};
 
 use crate::model::SettingsError;
 use crate::wire::{BodyError, LineError};
@@ -48,6 +48,14 @@ pub(crate) enum Error {
     UnknownHost(&'static str, String),
     #[error("Need a mac=, name=, or nid= parameter")]
     NothingAsked,
+    #[error("say what to boot once: a kernel, parameters, an image, or local_disk; one of them")]
+    NoOnce,
+    #[error("name 1 to {NODES_MAX} nodes in `nodes`")]
+    NoNodes,
+    #[error("images cannot be asked")]
+    NoImages,
+    #[error("{0}")]
+    Images(#[from] web::ClientError),
     #[error("XName not found for IP")]
     UnknownAddress,
     #[error("the database cannot be reached")]
@@ -87,6 +95,13 @@ impl IntoResponse for Error {
             }
             Self::Body(_) | Self::Exists | Self::Nothing | Self::NoTargets | Self::NoKernel => {
                 Problem::new(BAD, format!("Bad Request: {self}"))
+            }
+            Self::NoOnce | Self::NoNodes => Problem::own(BAD, "bad-body", self.to_string()),
+            Self::Images(ClientError::Status { status, detail }) if status.is_client_error() => {
+                Problem::own(*status, "image", detail.clone())
+            }
+            Self::Images(_) | Self::NoImages => {
+                Problem::unavailable(format!("{self}; nothing was changed, is pilothouse-images running?"))
             }
             Self::NoData | Self::NothingDeleted | Self::NothingAsked => Problem::new(BAD, self.to_string()),
             Self::BadNid(_) => Problem::new(BAD, format!("Bad Request - {self}")),

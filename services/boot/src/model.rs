@@ -10,11 +10,14 @@
 //! 3. its xname, then its name, as a host word;
 //! 4. its NID;
 //! 5. its groups' labels, as host words, in order of label;
-//! 6. the host word `Default`.
+//! 6. the host word `Default`;
+//! 7. `[boot.default]` of the document.
+//!
+//! Before all of them comes what the node boots once, the next time alone.
 //!
 //! A machine that is in no inventory is told to wait and to ask again with `arch=`; then 1, the host word
-//! `Unknown-<arch>` and `Default` decide, and without any of them it waits on (recordings `bss-script-019`,
-//! `-034`). A node asked for by name or NID whose parameters are held by MAC is sent on to its MAC (recording
+//! `Unknown-<arch>`, `[boot.discovery]` of the document, `Default` and `[boot.default]` decide, and without any of
+//! them it waits on (recordings `bss-script-019`, `-034`). A node asked for by name or NID whose parameters are held by MAC is sent on to its MAC (recording
 //! `-014`, `-015`). `pilotctl boot script NODE --explain` shows the list for one node.
 //!
 //! # Architectures
@@ -24,20 +27,27 @@
 //! program on whatever machine, so that `i386` boots what is set for `x86_64` unless it is set itself.
 
 mod architecture;
+mod image;
 mod lookup;
+mod once;
 mod settings;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use domain::Xname;
 use domain::feed::{Change, View};
 use serde::Deserialize;
 
 pub use architecture::Architecture;
-pub(crate) use lookup::{Asked, Found, Outcome, explain, look_up, node_mac, node_named, node_of};
+pub(crate) use image::Files;
+pub(crate) use lookup::{
+    Asked, Defaults, Found, Known, Outcome, explain, look_up, node_mac, node_named, node_of,
+};
+pub(crate) use once::{ONCE, Once};
 pub use settings::Variant;
-pub(crate) use settings::{COMMAND_LINE_MAX, Edit, Image, Settings, SettingsError};
+pub(crate) use settings::{COMMAND_LINE_MAX, Edit, Image, LOCAL_DISK, Settings, SettingsError};
 pub(crate) use target::{Host, Target};
 
 /// The kind of our rows in the change feed.
@@ -59,10 +69,15 @@ pub(crate) enum Selected<'a> {
 pub struct Parameters {
     by_target: BTreeMap<Target, Arc<Settings>>,
     shared: HashSet<Arc<Settings>>,
+    /// What nodes boot the next time alone.
+    once: BTreeMap<Xname, Arc<Once>>,
 }
 
 impl View for Parameters {
     fn apply(&mut self, change: &Change) -> Result<(), serde_json::Error> {
+        if change.kind == ONCE {
+            return self.apply_once(change);
+        }
         let target = change.id.split_once(':').and_then(|(kind, key)| Target::parse(kind, key));
         let Some(target) = target.filter(|_| change.kind == KIND) else { return Ok(()) };
         let row = if change.row.is_null() { None } else { Some(Settings::deserialize(&change.row)?) };
@@ -87,6 +102,26 @@ impl View for Parameters {
 }
 
 impl Parameters {
+    fn apply_once(&mut self, change: &Change) -> Result<(), serde_json::Error> {
+        let Ok(node) = change.id.parse::<Xname>() else { return Ok(()) };
+        if change.row.is_null() {
+            self.once.remove(&node);
+        } else {
+            self.once.insert(node, Arc::new(Once::deserialize(&change.row)?));
+        }
+        Ok(())
+    }
+
+    /// What a node boots the next time alone.
+    pub(crate) fn once(&self, node: &Xname) -> Option<&Arc<Once>> {
+        self.once.get(node)
+    }
+
+    /// Every node that boots something else the next time.
+    pub(crate) fn all_once(&self) -> impl Iterator<Item = (&Xname, &Once)> {
+        self.once.iter().map(|(node, once)| (node, &**once))
+    }
+
     /// What a target has.
     pub(crate) fn find(&self, target: &Target) -> Option<&Arc<Settings>> {
         self.by_target.get(target)

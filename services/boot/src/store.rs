@@ -1,11 +1,13 @@
 //! All SQL of boot.
 
+use domain::Xname;
 use serde_json::Value;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{PgTransaction, Row as _};
+use uuid::Uuid;
 
-use crate::model::{Settings, Target};
+use crate::model::{Once, Settings, Target};
 
 /// Targets as the two columns they are stored in.
 fn columns<'a>(targets: impl Iterator<Item = &'a Target>) -> (Vec<&'static str>, Vec<String>) {
@@ -20,8 +22,8 @@ pub(crate) async fn insert_new(
 ) -> sqlx::Result<Vec<Target>> {
     let (kinds, keys) = columns(targets.iter());
     let rows = sqlx::query(
-        "insert into boot_parameters (kind, target, kernel, initrd, params, architectures)
-         select kind, target, $3, $4, $5, $6 from unnest($1::text[], $2::text[]) as new (kind, target)
+        "insert into boot_parameters (kind, target, kernel, initrd, params, architectures, image)
+         select kind, target, $3, $4, $5, $6, $7 from unnest($1::text[], $2::text[]) as new (kind, target)
          on conflict (kind, target) do nothing
          returning kind, target",
     )
@@ -31,6 +33,7 @@ pub(crate) async fn insert_new(
     .bind(settings.initrd())
     .bind(settings.params())
     .bind(Json(settings.architectures()))
+    .bind(settings.reference())
     .fetch_all(&mut **tx)
     .await?;
     rows.iter().map(read_target).collect()
@@ -44,7 +47,7 @@ pub(crate) async fn find_for_update(
     let (kinds, keys) = columns(targets.iter());
     let rows = sqlx::query(
         "select kind, target, jsonb_build_object('kernel', kernel, 'initrd', initrd, 'params', params,
-             'architectures', architectures) as settings
+             'architectures', architectures, 'image', image) as settings
          from boot_parameters where (kind, target) in (select * from unnest($1::text[], $2::text[]))
          order by kind, target for update",
     )
@@ -64,10 +67,11 @@ pub(crate) async fn upsert(tx: &mut PgTransaction<'_>, rows: &[(Target, Settings
     let (kinds, keys) = columns(rows.iter().map(|(target, _)| target));
     let column = |pick: fn(&Settings) -> &str| rows.iter().map(|(_, it)| pick(it)).collect::<Vec<_>>();
     sqlx::query(
-        "insert into boot_parameters (kind, target, kernel, initrd, params, architectures)
-         select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[])
+        "insert into boot_parameters (kind, target, kernel, initrd, params, architectures, image)
+         select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::text[])
          on conflict (kind, target) do update set kernel = excluded.kernel, initrd = excluded.initrd,
-             params = excluded.params, architectures = excluded.architectures, changed = now()",
+             params = excluded.params, architectures = excluded.architectures, image = excluded.image,
+             changed = now()",
     )
     .bind(kinds)
     .bind(keys)
@@ -75,6 +79,7 @@ pub(crate) async fn upsert(tx: &mut PgTransaction<'_>, rows: &[(Target, Settings
     .bind(column(Settings::initrd))
     .bind(column(Settings::params))
     .bind(rows.iter().map(|(_, it)| Json(it.architectures())).collect::<Vec<_>>())
+    .bind(column(Settings::reference))
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -118,4 +123,34 @@ fn read_target(row: &PgRow) -> sqlx::Result<Target> {
     let (kind, key): (String, String) = (row.try_get("kind")?, row.try_get("target")?);
     Target::parse(&kind, &key)
         .ok_or_else(|| sqlx::Error::Decode(format!("no boot target: {kind} {key}").into()))
+}
+
+/// Makes or replaces what nodes boot the next time alone.
+pub(crate) async fn upsert_once(tx: &mut PgTransaction<'_>, rows: &[(Xname, Once)]) -> sqlx::Result<()> {
+    sqlx::query(
+        "insert into boot_once (node, id, settings)
+         select * from unnest($1::text[], $2::uuid[], $3::jsonb[])
+         on conflict (node) do update set id = excluded.id, settings = excluded.settings, created = now()",
+    )
+    .bind(rows.iter().map(|it| it.0.as_str()).collect::<Vec<_>>())
+    .bind(rows.iter().map(|it| it.1.id).collect::<Vec<_>>())
+    .bind(rows.iter().map(|it| Json(&*it.1.settings)).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes back what nodes were to boot the next time alone.
+pub(crate) async fn delete_once(tx: &mut PgTransaction<'_>, nodes: &[Xname]) -> sqlx::Result<()> {
+    let nodes: Vec<&str> = nodes.iter().map(Xname::as_str).collect();
+    let delete = "delete from boot_once where node = any($1::text[])";
+    sqlx::query(delete).bind(nodes).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Takes away what a node has booted; false if there is something else for it now, or nothing.
+pub(crate) async fn delete_taken(tx: &mut PgTransaction<'_>, node: &Xname, id: Uuid) -> sqlx::Result<bool> {
+    let delete = "delete from boot_once where node = $1 and id = $2";
+    let done = sqlx::query(delete).bind(node.as_str()).bind(id).execute(&mut **tx).await?;
+    Ok(done.rows_affected() > 0)
 }

@@ -1,5 +1,6 @@
 //! The bytes: iPXE scripts, and BSS' bodies with the error texts of the recorded service.
 
+mod patience;
 mod script;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use utoipa::ToSchema;
 
 use crate::model::{self, Architecture, Edit, Settings, Target, Variant};
 
+pub(crate) use patience::Patience;
 pub(crate) use script::{
     LineError, Origin, ask_script, boot_script, command_line, refused_script, renew_script, retry_script,
     wait_script,
@@ -43,6 +45,9 @@ pub struct Entry {
     /// What machines of an architecture boot instead, by iPXE's word: `x86_64`, `arm64` …; BSS has no such member.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub architectures: BTreeMap<Architecture, Variant>,
+    /// The image that kernel and initrd are of, with its digest; empty if they were named themselves.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub image: String,
 }
 
 /// An entry as BSS shows it: with the member `cloud-init`, which is always empty (recording `bss-script-048`).
@@ -83,6 +88,7 @@ impl Entry {
             kernel: settings.kernel().to_owned(),
             initrd: settings.initrd().to_owned(),
             architectures: settings.architectures().clone(),
+            image: settings.reference().to_owned(),
             ..Self::default()
         };
         for target in targets {
@@ -195,6 +201,7 @@ pub(crate) fn parse_write(body: &[u8], xnames_only: bool) -> Result<Write, BodyE
         initrd: text(&members, "initrd")?,
         params: text(&members, "params")?,
         architectures: architectures(&members)?,
+        image: None,
     };
     Ok(Write { targets, edit })
 }

@@ -1,10 +1,13 @@
 //! Where other services and the CLI ask for power.
 
+use std::collections::BTreeMap;
+
 use axum::http::Method;
+use domain::Xname;
 use serde::{Deserialize, Serialize};
 use web::{Client, ClientError};
 
-pub use crate::model::{Action, Boot, State};
+pub use crate::model::{Action, Boot, Policy, State, Verdict};
 
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,4 +61,91 @@ pub struct Results {
 pub async fn power(client: &Client, request: &Request) -> Result<Vec<Outcome>, ClientError> {
     let path = if request.changes() { "/pilothouse/v1/power" } else { "/pilothouse/v1/power-status" };
     Ok(client.call::<Results>(Method::POST, path, Some(request)).await?.results)
+}
+
+/// Which nodes are looked for that are on without having booted, and what is done about them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecoveryRequest {
+    /// xnames or names; none are all that have a BMC and no lock.
+    pub nodes: Vec<String>,
+    /// So many are switched off and on at once; none: as the document says.
+    pub stage: Option<usize>,
+    /// How long the nodes of a stage have to ask for their scripts; none: as the document says.
+    pub wait_s: Option<u64>,
+    /// Only looks.
+    pub dry: bool,
+}
+
+/// How far a recovery is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecoveryPhase {
+    /// It asks who is on, and who is there.
+    #[default]
+    Looking,
+    /// It switches.
+    Cycling,
+    /// It has ended.
+    Done,
+}
+
+/// What became of one node of a recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryNode {
+    /// What it is.
+    pub verdict: Verdict,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A recovery, under way or ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovery {
+    /// How far it is.
+    pub phase: RecoveryPhase,
+    /// Whether it only looks.
+    pub dry: bool,
+    /// So many are switched at once.
+    pub stage: usize,
+    /// The nodes that were looked at so far.
+    pub nodes: BTreeMap<Xname, RecoveryNode>,
+    /// Words of the request that name no node.
+    pub unknown: Vec<String>,
+    /// Why it ended before its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Recovery {
+    /// The nodes that somebody should look after.
+    #[must_use]
+    pub fn bad(&self) -> Vec<Xname> {
+        self.nodes.iter().filter(|(_, it)| it.verdict.is_bad()).map(|(node, _)| node.clone()).collect()
+    }
+
+    /// How many nodes are that.
+    #[must_use]
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.nodes.values().filter(|it| it.verdict == verdict).count()
+    }
+}
+
+/// Begins a recovery, which goes on whoever waits for it.
+///
+/// # Errors
+///
+/// If the service does not answer, or one is under way (409).
+pub async fn recover(client: &Client, request: &RecoveryRequest) -> Result<Recovery, ClientError> {
+    client.call(Method::POST, "/pilothouse/v1/recover", Some(request)).await
+}
+
+/// The last recovery; none since the service was started.
+///
+/// # Errors
+///
+/// If the service does not answer.
+pub async fn recovery(client: &Client) -> Result<Option<Recovery>, ClientError> {
+    client.get("/pilothouse/v1/recover").await
 }

@@ -80,6 +80,11 @@ impl Switchboard {
         Self { join, ..self }
     }
 
+    /// How nodes without a name are called.
+    pub(crate) fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
     /// Carries a request out to its end, even if nobody waits for it any more: a client that goes away does not
     /// leave half of the nodes undone.
     pub(crate) async fn carry_out(self: Arc<Self>, request: Request) -> Result<Vec<Outcome>, JoinError> {

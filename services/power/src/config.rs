@@ -3,25 +3,55 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use domain::Document;
+use domain::{Document, Span};
 use serde::Deserialize;
+
+use crate::model::Policy;
 
 /// Above this the answer would come after the HTTP server has given the request up, which it does after 60 s.
 const DEADLINE_MAX_S: u64 = 55;
+
+/// The most nodes that are switched on at once: what the fuses of a hall bear is the site's to know.
+const STAGE_MAX: usize = 1024;
 
 /// What power is told.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
+    /// What is done, after the head was started, about nodes that are on without having booted: `off`, `list` or
+    /// `cycle`.
+    recover: Policy,
+    /// How long after the start they are looked for: nodes that came on with the head have had their time then.
+    recover_after: Span,
+    /// Nodes that are switched off and on at once, 1 to 1024.
+    recover_stage: usize,
+    /// How long the nodes of a stage have to ask for their scripts, before the next stage begins.
+    recover_wait: Span,
     /// BMCs spoken to at once, 1 to 1024. The default goes through a thousand dead ones within the deadline.
     pub(crate) concurrency: usize,
     /// How long a request may take, in seconds, 1 to 55. Our own clients wait 30 s for the answer.
     deadline_s: u64,
 }
 
+/// What is done about nodes that are on without having booted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecoverConfig {
+    pub(crate) policy: Policy,
+    pub(crate) after: Duration,
+    pub(crate) stage: usize,
+    pub(crate) wait: Duration,
+}
+
 impl Default for Config {
     fn default() -> Self {
-        Self { concurrency: 256, deadline_s: 25 }
+        Self {
+            recover: Policy::List,
+            recover_after: Span(Duration::from_secs(300)),
+            recover_stage: 32,
+            recover_wait: Span(Duration::from_secs(300)),
+            concurrency: 256,
+            deadline_s: 25,
+        }
     }
 }
 
@@ -31,7 +61,17 @@ impl Config {
         anyhow::ensure!((1..=1024).contains(&config.concurrency), "power.concurrency is 1 to 1024");
         let deadline = 1..=DEADLINE_MAX_S;
         anyhow::ensure!(deadline.contains(&config.deadline_s), "power.deadline_s is 1 to 55 seconds");
+        let stage = 1..=STAGE_MAX;
+        anyhow::ensure!(
+            stage.contains(&config.recover_stage),
+            "power.recover_stage is 1 to {STAGE_MAX} nodes"
+        );
         Ok(config)
+    }
+
+    pub(crate) fn recovery(&self) -> RecoverConfig {
+        let Self { recover, recover_after, recover_stage, recover_wait, .. } = *self;
+        RecoverConfig { policy: recover, after: recover_after.0, stage: recover_stage, wait: recover_wait.0 }
     }
 
     pub(crate) fn deadline(&self) -> Duration {

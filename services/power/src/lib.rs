@@ -2,9 +2,9 @@
 //!
 //! | what | where |
 //! | --- | --- |
-//! | callers | pilotctl, console (`&R`), boot |
+//! | callers | pilotctl, console (`&R`) |
 //! | socket | `/run/pilothouse/power.sock` |
-//! | tables | none: nodes and BMCs come from the Mirror of inventory, secrets by its `client.rs` |
+//! | tables | none: nodes and BMCs come from the Mirror of inventory, secrets by its `client.rs`; who has booted, boot says |
 //! | specification | IPMI 2.0 section 28 by the library `ipmi` |
 
 mod api;
@@ -14,6 +14,7 @@ mod command;
 mod config;
 mod error;
 mod model;
+mod recover;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use web::mirror::Mirror;
 pub use crate::bmc::{Bmcs, OpenError};
 use crate::command::Switchboard;
 use crate::config::Config;
+use crate::recover::Recoverer;
 
 /// Checks `[power]` of the document.
 ///
@@ -54,10 +56,13 @@ pub async fn serve(context: Context) -> anyhow::Result<()> {
     let board = Switchboard::new(mirror.clone(), bmcs, config, pattern, context.stop.clone());
     let board = board.with_join(join);
     let board = Arc::new(board);
-    let router = api::router(Arc::clone(&board));
+    let boot = boot::client::Client::unix(context.socket_of(Service::Boot));
+    let recoverer = Recoverer::new(Arc::clone(&board), boot, config.recovery(), context.stop.clone());
+    let router = api::router(Arc::clone(&board), Arc::clone(&recoverer));
     context.ready("power commands are taken")?;
     let follow = mirror.follow_socket(inventory, context.stop.clone());
-    let (served, ()) = tokio::join!(web::serve(&context, router), follow);
+    let (served, (), ()) = tokio::join!(web::serve(&context, router), follow, recoverer.watch(&context));
+    recoverer.finish().await;
     board.finish().await;
     served
 }

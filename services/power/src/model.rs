@@ -1,9 +1,14 @@
 //! What a power command means for a node in a given state. Pure.
 
+mod recover;
+
 use domain::inventory::Lock;
 use ipmi::boot::BootDevice;
 use ipmi::chassis::PowerAction;
 use serde::{Deserialize, Serialize};
+
+pub use recover::{Policy, Verdict};
+pub(crate) use recover::{Probe, arrived, judge};
 
 /// What may be asked of nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

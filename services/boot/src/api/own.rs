@@ -9,10 +9,12 @@ use web::mirror::Freshness;
 use web::{Caller, Json, Path, Problem, Query};
 
 use super::Boot;
+use super::parameters::apply;
 use super::script::{Answer, origin};
-use crate::client::{Considered, Script};
+use crate::client::{Considered, ImageWish, Script, SeenNodes};
+use crate::error::Error;
 use crate::model::{Asked, Found, Outcome, Selected, explain, node_mac, node_of};
-use crate::wire::{Entry, Origin};
+use crate::wire::{Entry, Origin, parse_write};
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default)]
@@ -53,7 +55,7 @@ pub(super) async fn show_script(
     Query(As { arch }): Query<As>,
     headers: HeaderMap,
 ) -> Json<Script> {
-    let asked = if domain::MacAddr::parse_bare(&word).is_ok() { Asked::Mac(word) } else { Asked::Name(word) };
+    let asked = Asked::of_word(&word);
     let pattern = &boot.config.node_name;
     let nonce = boot.nonce_nic(&asked);
     let origin = Origin { nonce, ..origin(&boot.config, &caller, &headers) };
@@ -66,25 +68,27 @@ pub(super) async fn show_script(
             (asked, _) => asked,
         };
         boot.parameters.read(|parameters| {
-            let answer = Answer::find(&boot.config, inventory, parameters, &asked, arch);
+            let known = boot.known(inventory, parameters);
+            let answer = Answer::find(inventory, known, &asked, arch, |id| boot.seen.is_spent(id));
             let used = match &answer.outcome {
                 Outcome::Boot(found) | Outcome::Ask(found) => Some(found),
                 Outcome::Wait => None,
             };
-            let considered = explain(inventory, parameters, pattern, &asked, arch);
+            let considered = explain(known, &asked, arch);
             let considered = considered.into_iter().map(|(target, source, settings)| Considered {
-                used: used.is_some_and(|it| it.target == target),
+                used: used.is_some_and(|it| it.target == target && it.source == source),
                 target: target.to_string(),
                 source: source.to_string(),
                 kernel: settings.map(|it| it.image(answer.architecture(arch)).kernel.to_owned()),
             });
             // Without an architecture the machine would only be asked for it.
-            let boot = |it: &Found| answer.boot(it, arch, 0, &origin);
+            let boot = |it: &Found| answer.boot(it, arch, 0, &origin).0;
             Script {
                 node: answer.node.map(|it| it.id.clone()),
                 source: used.map_or_else(|| "none".to_owned(), |it| it.source.to_string()),
                 target: used.map(|it| it.target.to_string()),
-                script: used.map_or_else(|| answer.render(arch, 0, &origin), boot),
+                script: used.map_or_else(|| answer.render(arch, 0, &origin).0, boot),
+                image: used.map(|it| it.settings.reference().to_owned()).filter(|it| !it.is_empty()),
                 considered: considered.collect(),
             }
         })
@@ -101,6 +105,48 @@ pub(super) async fn list_parameters(State(boot): State<Boot>) -> Json<Vec<Entry>
         let entries = it.entries(Selected::All);
         entries.iter().map(|(targets, settings)| Entry::of(targets, settings)).collect()
     }))
+}
+
+#[utoipa::path(
+    put, path = "/pilothouse/v1/parameters",
+    description = "Has targets boot an image. The digests that the reference stands for now are what they boot until \
+        they are set again; the image is kept from being removed as long.",
+    request_body = ImageWish,
+    responses(
+        (status = 200, description = "Set"),
+        (status = 400, body = Problem, content_type = "application/problem+json",
+            description = "No target, or what iPXE would not take as it is meant"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "No such image"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "Somebody locked a node that is named: who, since when and why"),
+    )
+)]
+pub(super) async fn replace_image(
+    State(boot): State<Boot>,
+    Json(wish): Json<ImageWish>,
+) -> Result<Response, Error> {
+    let targets = serde_json::json!({"hosts": wish.hosts, "macs": wish.macs, "nids": wish.nids}).to_string();
+    let targets = parse_write(targets.as_bytes(), false)?.targets;
+    if targets.is_empty() {
+        return Err(Error::NoTargets);
+    }
+    let image = boot.resolve(&wish.image).await?;
+    let turn = boot.images_turn.lock().await;
+    boot.pin(&image).await?;
+    let params = wish.params.as_deref();
+    let done = apply(&boot, targets, true, |old| image.settings(params, old)).await;
+    drop(turn);
+    boot.unpin_later();
+    done
+}
+
+#[utoipa::path(
+    get, path = "/pilothouse/v1/seen",
+    description = "When each node last asked for its script or said that it is done, since the service was started.",
+    responses((status = 200, body = SeenNodes, content_type = "application/json"))
+)]
+pub(super) async fn list_seen(State(boot): State<Boot>) -> Json<SeenNodes> {
+    Json(SeenNodes { nodes: boot.seen.lives() })
 }
 
 /// 200 if scripts can be rendered, from whatever copy; the body says which.

@@ -15,7 +15,7 @@ use web::{Problem, Query};
 use super::Boot;
 use super::reply::{Body, done, json};
 use crate::error::Error;
-use crate::model::{Host, KIND, Selected, Settings, Target, node_named};
+use crate::model::{Host, KIND, Selected, Settings, SettingsError, Target, node_named};
 use crate::store;
 use crate::wire::{Entry, ShownEntry, Write, WriteBody, parse_selection, parse_write};
 
@@ -124,7 +124,8 @@ pub(super) async fn replace(State(boot): State<Boot>, Body(body): Body) -> Resul
     if write.targets.is_empty() {
         return Err(if write.edit.is_empty() { Error::NoData } else { Error::NoTargets });
     }
-    apply(&boot, write, true).await
+    let Write { targets, edit } = write;
+    apply(&boot, targets, true, |old| edit.apply(old)).await
 }
 
 /// PATCH: changes; every target must be there.
@@ -150,10 +151,17 @@ pub(super) async fn update(State(boot): State<Boot>, Body(body): Body) -> Result
     if write.targets.is_empty() {
         return Err(Error::NoTargets);
     }
-    apply(&boot, write, false).await
+    let Write { targets, edit } = write;
+    apply(&boot, targets, false, |old| edit.apply(old)).await
 }
 
-async fn apply(boot: &Boot, Write { targets, edit }: Write, make: bool) -> Result<Response, Error> {
+/// Changes what targets boot; `edit` makes of the old settings the new ones, and of nothing nothing.
+pub(super) async fn apply(
+    boot: &Boot,
+    targets: Vec<Target>,
+    make: bool,
+    edit: impl Fn(Option<&Settings>) -> Option<Result<Settings, SettingsError>>,
+) -> Result<Response, Error> {
     boot.refuse_locked(&targets)?;
     let mut tx = boot.database.begin().await?;
     let mut old: HashMap<Target, Option<Settings>> =
@@ -164,12 +172,13 @@ async fn apply(boot: &Boot, Write { targets, edit }: Write, make: bool) -> Resul
     }
     let mut rows = Vec::with_capacity(targets.len());
     for target in targets {
-        let settings = edit.apply(old.remove(&target).flatten().as_ref()).ok_or(Error::NoData)??;
+        let settings = edit(old.remove(&target).flatten().as_ref()).ok_or(Error::NoData)??;
         rows.push((target, settings));
     }
     store::upsert(&mut tx, &rows).await?;
     let changes: Vec<Change> = rows.iter().map(|(target, settings)| put(target, settings)).collect();
     web::feed::commit(tx, &changes, &boot.parameters).await?;
+    boot.unpin_later();
     Ok(done(StatusCode::OK))
 }
 
@@ -205,6 +214,7 @@ pub(super) async fn remove(State(boot): State<Boot>, Body(body): Body) -> Result
     boot.refuse_locked(&gone)?; // The transaction is dropped, and with it the deletion.
     let changes: Vec<Change> = gone.iter().map(|it| Change::delete(KIND, it.to_string())).collect();
     web::feed::commit(tx, &changes, &boot.parameters).await?;
+    boot.unpin_later();
     Ok(done(StatusCode::OK))
 }
 

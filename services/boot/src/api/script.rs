@@ -1,6 +1,7 @@
 //! `/boot/v1/bootscript`: the one path that every node asks at every boot.
 
 use std::borrow::Cow;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Instant;
 
 use axum::extract::State;
@@ -8,19 +9,22 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use daemon::BootEvent;
 use domain::inventory::{Component, Inventory};
-use domain::{BootStage, Nid, Service};
+use domain::{Nid, Service};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 use web::{Caller, Problem, Query};
 
 use super::Boot;
 use super::reply::json;
+use super::telling::Telling;
 use crate::config::Config;
 use crate::error::Error;
-use crate::model::{Architecture, Asked, Found, Outcome, Parameters, look_up, node_mac, node_of};
+use crate::model::{Architecture, Asked, Found, Known, Outcome, look_up, node_mac, node_of};
 use crate::wire::{
-    Origin, ask_script, boot_script, command_line, refused_script, renew_script, retry_script, wait_script,
+    LineError, Origin, Patience, ask_script, boot_script, command_line, refused_script, renew_script,
+    retry_script, wait_script,
 };
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
@@ -41,6 +45,10 @@ pub(super) struct Request {
     arch: Option<String>,
     /// When the machine was told to wait
     ts: Option<String>,
+    /// Which step of the boot before failed: `kernel`, `initrd`, `join`, `boot`, `disk`, `script`
+    failed: Option<String>,
+    /// What the machine boots once and has loaded: by its number
+    taken: Option<String>,
     /// `1`: kernel, initrd and command line instead of a script
     json: Option<String>,
 }
@@ -81,29 +89,28 @@ pub(super) struct Answer<'a> {
     pub(super) node: Option<&'a Component>,
     pub(super) outcome: Outcome,
     /// What was asked; without `arch` the next request asks by it too.
-    asked: &'a Asked,
+    pub(super) asked: &'a Asked,
     /// The node's first MAC, if it was asked by something else (recording `bss-script-014`).
-    mac: Option<Asked>,
+    pub(super) mac: Option<Asked>,
 }
 
 impl<'a> Answer<'a> {
     pub(super) fn find(
-        config: &Config,
         inventory: &'a Inventory,
-        parameters: &Parameters,
+        known: Known<'_>,
         asked: &'a Asked,
         arch: Option<&str>,
+        spent: impl Fn(&Uuid) -> bool,
     ) -> Self {
-        let pattern = &config.node_name;
-        let outcome = look_up(inventory, parameters, pattern, asked, arch);
-        let node = node_of(inventory, asked, pattern);
+        let outcome = look_up(known, asked, arch, spent);
+        let node = node_of(inventory, asked, known.pattern);
         let other = node.filter(|_| !matches!(asked, Asked::Mac(_)));
         let mac = other.and_then(|it| node_mac(inventory, it)).map(|it| Asked::Mac(it.to_string()));
         Self { node, outcome, asked, mac }
     }
 
     /// What the next request asks by.
-    fn again(&self) -> &Asked {
+    pub(super) fn again(&self) -> &Asked {
         self.mac.as_ref().unwrap_or(self.asked)
     }
 
@@ -115,25 +122,35 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The script that boots what was found.
-    pub(super) fn boot(&self, found: &Found, arch: Option<&str>, retry: u32, origin: &Origin<'_>) -> String {
+    /// The script that boots what was found, and why it does not.
+    pub(super) fn boot(
+        &self,
+        found: &Found,
+        arch: Option<&str>,
+        retry: u32,
+        origin: &Origin<'_>,
+    ) -> (String, Option<LineError>) {
         let image = found.settings.image(self.architecture(arch));
-        boot_script(image, self.node, self.again(), retry, origin).unwrap_or_else(|error| {
-            let asked = || self.asked.value().escape_default().take(64).collect();
-            let machine: String = self.node.map_or_else(asked, |it| it.id.to_string());
-            tracing::warn!("{machine} is told to wait: {error}");
-            refused_script(error, self.again(), retry, origin)
-        })
+        match boot_script(image, self.node, self.again(), (retry, found.once()), origin) {
+            Ok(script) => (script, None),
+            Err(error) => (refused_script(error, self.again(), retry, origin), Some(error)),
+        }
     }
 
-    /// The script's text.
-    pub(super) fn render(&self, arch: Option<&str>, retry: u32, origin: &Origin<'_>) -> String {
-        match (&self.outcome, arch) {
-            (Outcome::Boot(found), _) => self.boot(found, arch, retry, origin),
+    /// The script's text, and why it does not boot what was found.
+    pub(super) fn render(
+        &self,
+        arch: Option<&str>,
+        retry: u32,
+        origin: &Origin<'_>,
+    ) -> (String, Option<LineError>) {
+        let text = match (&self.outcome, arch) {
+            (Outcome::Boot(found), _) => return self.boot(found, arch, retry, origin),
             (Outcome::Ask(_), _) => ask_script(self.asked, retry, origin),
             (Outcome::Wait, Some(arch)) => retry_script(self.again(), arch, retry, origin),
             (Outcome::Wait, None) => wait_script(self.again(), now(), origin),
-        }
+        };
+        (text, None)
     }
 
     /// `json=1`: the boot data with the final command line (BSS 1.32.2; recording `bss-script-016`).
@@ -172,13 +189,22 @@ pub(super) async fn show(
 ) -> Result<Response, Error> {
     let began = Instant::now();
     let asked = request.asked().ok_or(Error::NothingAsked)?;
+    if let Some(id) = &request.taken {
+        if let Ok(id) = id.parse() {
+            boot.take_once(&asked, id).await;
+        }
+        return Ok(plain("#!ipxe\n".to_owned()));
+    }
     let arch = request.arch.as_deref();
     let nonce = boot.arm_nonce(&asked).await;
     let origin = Origin { nonce, ..origin(&boot.config, &caller, &headers) };
-    let (text, event) = boot.inventory.read(|inventory| {
-        let answer = boot.parameters.read(|it| Answer::find(&boot.config, inventory, it, &asked, arch));
+    let (text, events) = boot.inventory.read(|inventory| {
+        let spent = |id: &Uuid| boot.seen.is_spent(id);
+        let answer = boot
+            .parameters
+            .read(|it| Answer::find(inventory, boot.known(inventory, it), &asked, arch, spent));
         if request.json.as_deref() == Some("1") {
-            return answer.data(arch, &origin).map(|it| (json(&it), None));
+            return answer.data(arch, &origin).map(|it| (json(&it), Vec::new()));
         }
         let moved =
             answer.node.filter(|_| request.has_waited() && matches!(answer.outcome, Outcome::Boot(_)));
@@ -187,15 +213,17 @@ pub(super) async fn show(
                 .config
                 .is_astray(caller.address, inventory.interfaces_of(&node.id).flat_map(|it| it.ips()))
         {
-            return Ok((plain(renew_script(answer.again(), arch, request.retry(), &origin)), None));
+            return Ok((plain(renew_script(answer.again(), arch, request.retry(), &origin)), Vec::new()));
         }
-        let text = answer.render(arch, request.retry(), &origin);
-        let event = boot.note(&answer, inventory, &caller, text.len());
-        Ok((plain(text), event))
+        let (text, refused) = answer.render(arch, request.retry(), &origin);
+        let telling = Telling { boot: &boot, answer: &answer, inventory, caller: &caller };
+        let mut events = Vec::new();
+        events.extend(telling.failed(request.failed.as_deref(), arch));
+        events.extend(telling.answered(refused).map(|it| it.sent(text.len() as u64, began.elapsed())));
+        Ok((plain(text), events))
     })?;
-    if let Some((event, bytes)) = event {
-        event.sent(bytes as u64, began.elapsed()).send();
-    }
+    // Not while the inventory is held.
+    events.into_iter().for_each(BootEvent::send);
     Ok(text)
 }
 
@@ -203,63 +231,7 @@ fn plain(text: String) -> Response {
     ([(header::CONTENT_TYPE, TEXT)], text).into_response()
 }
 
-impl Boot {
-    /// Writes an answer down: in the history, and as what somebody may want to know of it if that is new.
-    fn note(
-        &self,
-        answer: &Answer<'_>,
-        inventory: &Inventory,
-        caller: &Caller,
-        bytes: usize,
-    ) -> Option<(BootEvent, usize)> {
-        let Outcome::Boot(found) = &answer.outcome else {
-            self.note_waiting(answer, caller);
-            return None;
-        };
-        if let Some(node) = answer.node {
-            self.seen.note_access(&node.id, now());
-        }
-        let again = answer.again();
-        let value = again.value();
-        let key = answer.node.map_or(&*value, |it| it.id.as_str());
-        if !self.seen.is_new_boot(key, &found.settings) {
-            return None;
-        }
-        let name = answer.node.map(|it| inventory.name_of(it, &self.config.node_name));
-        let (name, kernel) = (name.as_deref().unwrap_or(&value), found.settings.kernel());
-        let detail = format!("{name} boots {kernel} (by {})", found.source);
-        let event = BootEvent::new(Service::Boot, BootStage::Script, detail);
-        let event = event.node(answer.node.map(|it| &it.id)).mac(again.mac()).image(kernel);
-        Some((if let Some(ip) = caller.address { event.ip(ip) } else { event }, bytes))
-    }
-
-    fn note_waiting(&self, answer: &Answer<'_>, caller: &Caller) {
-        let address = || caller.address.map_or_else(|| "an unknown address".to_owned(), |it| it.to_string());
-        match (&answer.outcome, answer.node) {
-            // The next request asks by something else, and may well boot.
-            (Outcome::Wait, Some(_)) if answer.mac.is_some() => {}
-            (Outcome::Wait, Some(node)) if self.seen.is_news(node.id.as_str()) => {
-                let (id, address) = (&node.id, address());
-                tracing::info!(pilothouse_node = %id, "{id} at {address} has no boot parameters; it waits");
-            }
-            (Outcome::Wait, None) => {
-                let (key, value) = (answer.asked.key(), answer.asked.value());
-                let value: String = value.escape_default().take(64).collect();
-                if self.seen.is_news(&value) {
-                    let mac = answer.asked.mac().map(|it| it.to_string()).unwrap_or_default();
-                    let address = address();
-                    tracing::info!(
-                        pilothouse_mac = mac,
-                        "{key} {value} at {address} is in no inventory; it waits"
-                    );
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
 }
 
@@ -286,7 +258,15 @@ pub(super) fn origin<'a>(config: &'a Config, caller: &Caller, headers: &HeaderMa
         (None, None) if secure => format!("{}/cloud-init/", plain().as_deref().unwrap_or(&base)).into(),
         (None, None) => [&*base, "/cloud-init/"].concat().into(),
     };
-    Origin { base, cloud_init, nonce: None }
+    let images = config.images_base(caller.address, &base).into();
+    // Every other client is given the texts that BSS was recorded with.
+    let patience = text("user-agent").filter(|it| it.starts_with("iPXE/")).map(|_| Patience(random()));
+    Origin { base, cloud_init, images, patience, nonce: None }
+}
+
+/// A number for each script: each hasher is made with keys of its own.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Whether a Host header can stand in a script: a name or address with, perhaps, a port. `localhost` alone is

@@ -1,10 +1,11 @@
 //! What was served to whom: the history of BSS, and what the journal has heard already.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use domain::Xname;
+use uuid::Uuid;
 
 use crate::model::Settings;
 
@@ -27,6 +28,10 @@ pub(super) struct Seen {
     strangers: Mutex<Strangers>,
     /// By machine: when, and the address of the settings, which is not followed.
     boots: Mutex<HashMap<Box<str>, (Instant, usize)>>,
+    /// What nodes have taken of what they boot once, and is still in the table.
+    spent: Mutex<HashMap<Uuid, Xname>>,
+    /// When nodes last showed that they live, other than by an access, in seconds since 1970.
+    lives: Mutex<HashMap<Xname, i64>>,
 }
 
 /// When those that wait were last logged.
@@ -47,6 +52,51 @@ impl Seen {
     pub(super) fn accesses<T>(&self, mut show: impl FnMut(&Xname, i64) -> Option<T>) -> Vec<T> {
         let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.iter().filter_map(|(node, epoch)| show(node, *epoch)).collect()
+    }
+
+    /// A node has shown that it lives.
+    pub(super) fn note_life(&self, node: &Xname, epoch: i64) {
+        let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = lives.get_mut(node) {
+            *last = epoch;
+        } else if lives.len() < BOOTS_MAX {
+            lives.insert(node.clone(), epoch);
+        }
+    }
+
+    /// When each node was last heard of.
+    pub(super) fn lives(&self) -> BTreeMap<Xname, i64> {
+        let mut all: BTreeMap<Xname, i64> = {
+            let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+            lives.iter().map(|(node, epoch)| (node.clone(), *epoch)).collect()
+        };
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        for (node, epoch) in &*history {
+            let last = all.entry(node.clone()).or_insert(*epoch);
+            *last = (*last).max(*epoch);
+        }
+        all
+    }
+
+    /// What a node boots once is taken.
+    pub(super) fn spend(&self, id: Uuid, node: Xname) {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).insert(id, node);
+    }
+
+    /// Whether it is taken.
+    pub(super) fn is_spent(&self, id: &Uuid) -> bool {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id)
+    }
+
+    /// Everything that is taken and still in the table.
+    pub(super) fn spent(&self) -> Vec<(Uuid, Xname)> {
+        let spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        spent.iter().map(|(id, node)| (*id, node.clone())).collect()
+    }
+
+    /// It is in the table no more.
+    pub(super) fn settle(&self, id: Uuid) {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
     /// Whether this one was not logged as waiting within the last minute.

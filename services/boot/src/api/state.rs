@@ -266,6 +266,7 @@ pub(super) async fn phone_home(
         interface.component.clone().map(|node| (node, interface.mac))
     });
     let (node, mac) = node.ok_or(Error::UnknownAddress)?;
+    boot.seen.note_life(&node, super::script::now());
     let event = BootEvent::new(Service::Boot, BootStage::PhoneHome, format!("{node} finished cloud-init"));
     event.node(Some(&node)).mac(Some(mac)).ip(ip).send();
     boot.report(&node, ip, join::client::host_keys(form, &body)).await;

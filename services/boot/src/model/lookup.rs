@@ -6,7 +6,28 @@ use std::sync::Arc;
 use domain::inventory::{Component, Inventory};
 use domain::{MacAddr, Nid};
 
+use uuid::Uuid;
+
 use super::{Architecture, Host, Parameters, Settings, Target};
+
+/// What a look-up goes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'a> {
+    pub(crate) inventory: &'a Inventory,
+    pub(crate) parameters: &'a Parameters,
+    pub(crate) defaults: &'a Defaults,
+    /// How nodes without a name are called.
+    pub(crate) pattern: &'a str,
+}
+
+/// What the document says of machines that nothing else is set for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Defaults {
+    /// `[boot.default]`: of every machine.
+    pub(crate) default: Option<Arc<Settings>>,
+    /// `[boot.discovery]`: of machines that are in no inventory.
+    pub(crate) discovery: Option<Arc<Settings>>,
+}
 
 /// What a script is asked for by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +55,10 @@ pub(crate) enum Source {
     Default,
     /// `Unknown-<arch>`
     Unknown(String),
+    /// A table of the document, `boot.default`.
+    Document(&'static str),
+    /// What the node boots this time alone.
+    Once(Uuid),
 }
 
 /// Settings, and how they were come by.
@@ -64,11 +89,22 @@ impl fmt::Display for Source {
             Self::Group(label) => write!(f, "group:{label}"),
             Self::Default => f.write_str("default"),
             Self::Unknown(arch) => write!(f, "unknown:{arch}"),
+            Self::Document(table) => f.write_str(table),
+            Self::Once(_) => f.write_str("once"),
         }
     }
 }
 
 impl Asked {
+    /// What an administrator's word asks for: a MAC address, an xname or a node's name.
+    pub(crate) fn of_word(word: &str) -> Self {
+        if MacAddr::parse_bare(word).is_ok() {
+            Self::Mac(word.to_owned())
+        } else {
+            Self::Name(word.to_owned())
+        }
+    }
+
     /// The query's member, `mac` of `mac=`.
     pub(crate) fn key(&self) -> &'static str {
         match self {
@@ -134,20 +170,33 @@ pub(crate) fn node_mac(inventory: &Inventory, node: &Component) -> Option<MacAdd
     inventory.interfaces_of(&node.id).map(|it| it.mac).next()
 }
 
-/// What the machine boots. `arch` is there when it comes back from having been asked.
+impl Found {
+    /// By which the machine says that it boots it, if it does so this time alone.
+    pub(crate) fn once(&self) -> Option<Uuid> {
+        match self.source {
+            Source::Once(id) => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// What the machine boots. `arch` is there when it comes back from having been asked; `spent` are wishes for one boot
+/// that were fulfilled already.
 pub(crate) fn look_up(
-    inventory: &Inventory,
-    parameters: &Parameters,
-    pattern: &str,
+    known: Known<'_>,
     asked: &Asked,
     arch: Option<&str>,
+    spent: impl Fn(&Uuid) -> bool,
 ) -> Outcome {
-    let node = node_of(inventory, asked, pattern);
+    let node = node_of(known.inventory, asked, known.pattern);
     if node.is_none() && arch.is_none() {
         return Outcome::Wait;
     }
-    let found = walk(inventory, node, pattern, asked, arch, |source, target| {
-        let settings = Arc::clone(parameters.find(&target)?);
+    let found = walk(known, node, asked, arch, |source, target| {
+        let settings = match source {
+            Source::Once(id) if spent(&id) => return None,
+            _ => known.settings(&source, node, &target)?,
+        };
         Some(Found { settings, source, target })
     });
     match found {
@@ -167,17 +216,16 @@ pub(crate) fn look_up(
 
 /// Everything that could decide, in order, and the settings of what has some.
 pub(crate) fn explain(
-    inventory: &Inventory,
-    parameters: &Parameters,
-    pattern: &str,
+    known: Known<'_>,
     asked: &Asked,
     arch: Option<&str>,
 ) -> Vec<(Target, Source, Option<Arc<Settings>>)> {
     let mut all: Vec<(Target, Source, Option<Arc<Settings>>)> = Vec::new();
-    let node = node_of(inventory, asked, pattern);
-    let none: Option<()> = walk(inventory, node, pattern, asked, arch, |source, target| {
-        if !all.iter().any(|(known, ..)| *known == target) {
-            let settings = parameters.find(&target).cloned();
+    let node = node_of(known.inventory, asked, known.pattern);
+    let none: Option<()> = walk(known, node, asked, arch, |source, target| {
+        let own = !matches!(source, Source::Once(_));
+        if !own || !all.iter().any(|(it, from, _)| *it == target && !matches!(from, Source::Once(_))) {
+            let settings = known.settings(&source, node, &target);
             all.push((target, source, settings));
         }
         None
@@ -186,31 +234,76 @@ pub(crate) fn explain(
     all
 }
 
+impl Known<'_> {
+    fn settings(self, source: &Source, node: Option<&Component>, target: &Target) -> Option<Arc<Settings>> {
+        match source {
+            Source::Once(_) => self.parameters.once(&node?.id).map(|it| Arc::clone(&it.settings)),
+            Source::Document("boot.discovery") => self.defaults.discovery.clone(),
+            Source::Document(_) => self.defaults.default.clone(),
+            _ => self.parameters.find(target).cloned(),
+        }
+    }
+}
+
 /// Goes through the targets that could decide, in the order of the head of `model.rs`, until one is enough.
 fn walk<R>(
-    inventory: &Inventory,
+    known: Known<'_>,
     node: Option<&Component>,
-    pattern: &str,
     asked: &Asked,
     arch: Option<&str>,
     mut visit: impl FnMut(Source, Target) -> Option<R>,
 ) -> Option<R> {
+    let Known { inventory, parameters, defaults, pattern } = known;
     let host = |word: &str| Host::parse(word).map(Target::Host);
+    if let Some(node) = node
+        && let Some(once) = parameters.once(&node.id)
+    {
+        let found = host(node.id.as_str()).and_then(|it| visit(Source::Once(once.id), it));
+        if found.is_some() {
+            return found;
+        }
+    }
     let exact = asked.target().and_then(|(target, source)| visit(source, target));
     if exact.is_some() {
         return exact;
     }
-    let Some(node) = node else {
-        let other = arch.and_then(|it| Architecture::parse(it)?.or_else()).map(Architecture::name);
-        for word in arch.into_iter().chain(other) {
-            let target = host(&format!("Unknown-{word}"));
-            let found = target.and_then(|it| visit(Source::Unknown(word.to_owned()), it));
-            if found.is_some() {
-                return found;
-            }
-        }
-        return host("Default").and_then(|it| visit(Source::Default, it));
+    let found = match node {
+        Some(node) => walk_node(inventory, node, pattern, &mut visit),
+        None => walk_unknown(defaults, arch, &mut visit),
     };
+    found.or_else(|| visit(Source::Default, host("Default")?)).or_else(|| {
+        defaults.default.as_ref()?;
+        visit(Source::Document("boot.default"), host("boot.default")?)
+    })
+}
+
+/// What could decide of a machine that is in no inventory, before what is there for all.
+fn walk_unknown<R>(
+    defaults: &Defaults,
+    arch: Option<&str>,
+    visit: &mut impl FnMut(Source, Target) -> Option<R>,
+) -> Option<R> {
+    let host = |word: &str| Host::parse(word).map(Target::Host);
+    let other = arch.and_then(|it| Architecture::parse(it)?.or_else()).map(Architecture::name);
+    for word in arch.into_iter().chain(other) {
+        let target = host(&format!("Unknown-{word}"));
+        let found = target.and_then(|it| visit(Source::Unknown(word.to_owned()), it));
+        if found.is_some() {
+            return found;
+        }
+    }
+    defaults.discovery.as_ref()?;
+    visit(Source::Document("boot.discovery"), host("boot.discovery")?)
+}
+
+/// What could decide of a node, before what is there for all.
+fn walk_node<R>(
+    inventory: &Inventory,
+    node: &Component,
+    pattern: &str,
+    visit: &mut impl FnMut(Source, Target) -> Option<R>,
+) -> Option<R> {
+    let host = |word: &str| Host::parse(word).map(Target::Host);
     for interface in inventory.interfaces_of(&node.id) {
         let found = visit(Source::Mac, Target::Mac(interface.mac));
         if found.is_some() {
@@ -225,106 +318,8 @@ fn walk<R>(
             let mut labels = inventory.groups_of(&node.id);
             labels.find_map(|label| visit(Source::Group(label.to_owned()), host(label)?))
         })
-        .or_else(|| visit(Source::Default, host("Default")?))
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use domain::Nid;
-    use domain::feed::{Change, View};
-    use domain::inventory::Inventory;
-    use serde_json::json;
-
-    use super::{Asked, Outcome, explain, look_up};
-    use crate::model::{KIND, Parameters};
-
-    const NODE: &str = "x1000c1s7b1n0";
-
-    fn inventory() -> Inventory {
-        let mut view = Inventory::default();
-        let mut put = |kind: &str, id: &str, row| view.apply(&Change::put(kind, id, row)).unwrap();
-        put("component", NODE, json!({"id": NODE, "nid": 2, "name": "login1"}));
-        for mac in ["ec:e7:a7:05:a1:fc", "ec:e7:a7:05:a1:fd"] {
-            let id = mac.replace(':', "");
-            put("interface", &id, json!({"id": id, "mac": mac, "component": NODE}));
-        }
-        for label in ["zeta", "compute"] {
-            put("group", label, json!({"label": label, "members": [NODE]}));
-        }
-        view
-    }
-
-    fn source(parameters: &Parameters, asked: &Asked, arch: Option<&str>) -> String {
-        match look_up(&inventory(), parameters, "nid{nid:03}", asked, arch) {
-            Outcome::Boot(found) => found.source.to_string(),
-            Outcome::Ask(found) => format!("ask {}", found.source),
-            Outcome::Wait => "wait".to_owned(),
-        }
-    }
-
-    /// Set from the last to the first of the list, each one wins over those before.
-    #[test]
-    fn the_nearer_target_wins() {
-        let mut parameters = Parameters::default();
-        let asked = Asked::Mac("EC:E7:A7:05:A1:FC".into());
-        assert_eq!(source(&parameters, &asked, Some("x86_64")), "wait");
-        for (id, expected) in [
-            ("host:Default", "default"),
-            ("host:zeta", "group:zeta"),
-            ("host:compute", "group:compute"),
-            ("nid:2", "nid"),
-            ("host:login1", "host"),
-            ("host:x1000c1s7b1n0", "host"),
-            ("mac:ec:e7:a7:05:a1:fd", "mac"),
-            ("mac:ec:e7:a7:05:a1:fc", "mac"),
-        ] {
-            let row = json!({"kernel": format!("http://h/{id}")});
-            parameters.apply(&Change::put(KIND, id, row)).unwrap();
-            assert_eq!(source(&parameters, &asked, None), expected);
-            let Outcome::Boot(found) = look_up(&inventory(), &parameters, "", &asked, None) else { panic!() };
-            assert_eq!(found.settings.kernel(), format!("http://h/{id}"));
-            assert_eq!(found.target.to_string(), id);
-        }
-        let all = explain(&inventory(), &parameters, "", &asked, None);
-        let all: Vec<String> = all.iter().map(|it| it.0.to_string()).collect();
-        assert_eq!(all[..3], ["mac:ec:e7:a7:05:a1:fc", "mac:ec:e7:a7:05:a1:fd", "host:x1000c1s7b1n0"]);
-        assert_eq!(all[3..], ["host:login1", "nid:2", "host:compute", "host:zeta", "host:Default"]);
-        assert_eq!(source(&parameters, &Asked::Name("login1".into()), None), "host");
-        assert_eq!(source(&parameters, &Asked::Nid(Nid(2)), None), "nid");
-    }
-
-    #[test]
-    fn a_node_asked_for_by_name_is_sent_on_to_its_mac() {
-        let mut parameters = Parameters::default();
-        parameters
-            .apply(&Change::put(KIND, "mac:ec:e7:a7:05:a1:fc", json!({"kernel": "http://h/k"})))
-            .unwrap();
-        assert_eq!(source(&parameters, &Asked::Name(NODE.into()), None), "wait");
-        assert_eq!(source(&parameters, &Asked::Name(NODE.into()), Some("x86_64")), "mac");
-    }
-
-    #[test]
-    fn an_unknown_machine_gets_a_default_once_it_says_its_architecture() {
-        let mut parameters = Parameters::default();
-        let asked = Asked::Mac("02:00:00:00:00:99".into());
-        parameters.apply(&Change::put(KIND, "host:Default", json!({"kernel": "http://h/k"}))).unwrap();
-        assert_eq!(source(&parameters, &asked, None), "wait");
-        assert_eq!(source(&parameters, &asked, Some("x86_64")), "default");
-        parameters.apply(&Change::put(KIND, "host:Unknown-x86_64", json!({"kernel": "http://h/d"}))).unwrap();
-        assert_eq!(source(&parameters, &asked, Some("x86_64")), "unknown:x86_64");
-        assert_eq!(source(&parameters, &asked, Some("i386")), "unknown:x86_64", "a BIOS");
-        assert_eq!(source(&parameters, &Asked::Mac("zz".into()), Some("arm64")), "default");
-    }
-
-    #[test]
-    fn a_machine_is_asked_for_its_architecture_where_the_kernel_differs_by_it() {
-        let mut parameters = Parameters::default();
-        let row = json!({"kernel": "http://h/k", "architectures": {"arm64": {"kernel": "http://h/arm"}}});
-        parameters.apply(&Change::put(KIND, "host:compute", row)).unwrap();
-        let asked = Asked::Mac("ec:e7:a7:05:a1:fc".into());
-        assert_eq!(source(&parameters, &asked, None), "ask group:compute");
-        assert_eq!(source(&parameters, &asked, Some("arm64")), "group:compute");
-        assert_eq!(source(&parameters, &asked, Some("")), "group:compute", "an iPXE that does not know");
-    }
-}
+#[path = "lookup/tests.rs"]
+mod tests;

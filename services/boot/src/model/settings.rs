@@ -24,6 +24,11 @@ pub(crate) const WORDS_MAX: usize = 160;
 /// The longest URL of kernel or initrd.
 const URL_MAX: usize = 1024;
 
+/// The word in a kernel's place that has the machine boot from its own disk.
+pub(crate) const LOCAL_DISK: &str = "local-disk";
+/// The longest reference to an image, with its digest.
+const IMAGE_MAX: usize = 384;
+
 /// What a machine boots. Holding one proves that nothing in it is an iPXE command.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Raw")]
@@ -33,6 +38,9 @@ pub(crate) struct Settings {
     params: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     architectures: BTreeMap<Architecture, Variant>,
+    /// The image that kernel and initrd are of, `compute:latest@sha256:…`; empty if they were named themselves.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    image: String,
 }
 
 /// What machines of one architecture boot instead.
@@ -61,6 +69,13 @@ pub(crate) struct Image<'a> {
     pub(crate) params: &'a str,
 }
 
+impl Image<'_> {
+    /// Whether it is the machine's own disk.
+    pub(crate) fn is_local_disk(self) -> bool {
+        self.kernel == LOCAL_DISK
+    }
+}
+
 #[derive(Deserialize)]
 struct Raw {
     kernel: String,
@@ -70,6 +85,8 @@ struct Raw {
     params: String,
     #[serde(default)]
     architectures: BTreeMap<Architecture, Variant>,
+    #[serde(default)]
+    image: String,
 }
 
 /// What a write changes; a member that is empty or not there stays as it is.
@@ -80,6 +97,8 @@ pub(crate) struct Edit {
     pub(crate) params: Option<String>,
     /// By architecture; none takes it away.
     pub(crate) architectures: BTreeMap<Architecture, Option<Variant>>,
+    /// The image that the kernel is of; another kernel without one takes the old one's away.
+    pub(crate) image: Option<String>,
 }
 
 /// Settings that iPXE or Linux would not take as they are meant.
@@ -110,8 +129,9 @@ impl SettingsError {
 impl Settings {
     /// Settings that were stored: nothing in them is a command. Limits may have been wider when they were written.
     fn stored(raw: Raw) -> Result<Self, SettingsError> {
-        let Raw { kernel, initrd, params, architectures } = raw;
-        let settings = Self { kernel, initrd, params, architectures };
+        let Raw { kernel, initrd, params, architectures, image } = raw;
+        let settings = Self { kernel, initrd, params, architectures, image };
+        check_reference(&settings.image)?;
         settings.each_image(|place, image| {
             check_url(&member(place, "kernel"), image.kernel)?;
             check_url(&member(place, "initrd"), image.initrd)?;
@@ -171,6 +191,11 @@ impl Settings {
         &self.params
     }
 
+    /// The image that kernel and initrd are of; empty if they were named themselves.
+    pub(crate) fn reference(&self) -> &str {
+        &self.image
+    }
+
     pub(crate) fn architectures(&self) -> &BTreeMap<Architecture, Variant> {
         &self.architectures
     }
@@ -219,6 +244,11 @@ impl Edit {
             initrd: pick(&self.initrd, old.map(Settings::initrd)).unwrap_or_default(),
             params: pick(&self.params, old.map(Settings::params)).unwrap_or_default(),
             architectures,
+            image: match (&self.image, &self.kernel) {
+                (Some(new), _) => new.clone(),
+                (None, Some(_)) => String::new(),
+                (None, None) => old.map(|it| it.image.clone()).unwrap_or_default(),
+            },
         };
         Some(Settings::stored(raw).and_then(Settings::limited))
     }
@@ -242,6 +272,17 @@ fn check_url(member: &str, url: &str) -> Result<(), SettingsError> {
         return place(1, "iPXE would read an option here");
     }
     Ok(())
+}
+
+/// A reference stands in the journal and in tables alone; it is one word all the same.
+fn check_reference(text: &str) -> Result<(), SettingsError> {
+    let fits = |it: char| it.is_ascii_alphanumeric() || "-._:/@+".contains(it);
+    let place = |at, what| Err(SettingsError::Place { member: "image".to_owned(), at, what });
+    match text.chars().position(|it| !fits(it)) {
+        Some(at) => place(at + 1, "a reference to an image is name:tag or sha256:…"),
+        None if text.len() > IMAGE_MAX => place(IMAGE_MAX, "a reference to an image is not that long"),
+        None => Ok(()),
+    }
 }
 
 /// Refuses what iPXE reads as something else than words of the command's arguments. Its scripts end a line at a line

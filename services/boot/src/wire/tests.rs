@@ -13,6 +13,8 @@ fn origin() -> Origin<'static> {
     Origin {
         base: "http://172.16.0.254:8081".into(),
         cloud_init: "http://172.16.0.254:8081/cloud-init/".into(),
+        images: "http://172.16.0.254:8080".into(),
+        patience: None,
         nonce: None,
     }
 }
@@ -25,7 +27,7 @@ fn node() -> Component {
 fn a_script_boots_and_comes_back_by_the_way_it_was_fetched() {
     let image = Image { kernel: "http://h/k", initrd: "http://h/i", params: "quiet initrd=old more" };
     let again = Asked::Mac("EC:E7:A7:05:A1:FC".into());
-    let script = boot_script(image, Some(&node()), &again, 3, &origin()).unwrap();
+    let script = boot_script(image, Some(&node()), &again, (3, None), &origin()).unwrap();
     let lines: Vec<&str> = script.lines().collect();
     let words = "xname=x1000c1s7b1n0 nid=2 ds=nocloud-net;s=http://172.16.0.254:8081/cloud-init/";
     assert_eq!(
@@ -42,7 +44,7 @@ fn a_nonce_comes_first_and_is_in_no_line_itself() {
     let image = Image { kernel: "http://h/k", initrd: "http://h/i", params: "quiet" };
     let again = Asked::Mac("52:54:00:10:00:01".into());
     let origin = Origin { nonce: "52:54:00:10:00:01".parse().ok(), ..origin() };
-    let script = boot_script(image, Some(&node()), &again, 0, &origin).unwrap();
+    let script = boot_script(image, Some(&node()), &again, (0, None), &origin).unwrap();
     assert!(script.contains("/k initrd=join initrd=initrd quiet "), "{script}");
     let url = "http://172.16.0.254:8081/join/52:54:00:10:00:01.cpio";
     let names = format!("\ninitrd --name join {url} || goto boot_retry\ninitrd --name initrd http://h/i ||");
