@@ -7,13 +7,21 @@
 //! | sockets | `/run/pilothouse/timeline.sock`, `/run/pilothouse/timeline-events.sock` |
 //! | tables | `event` and `boot`, a partition a day |
 //! | state | `inventory.ndjson`: the Mirror of the inventory, for names and addresses |
-//! | specification | INTERFACES 2 |
+//! | specification | INTERFACES 2; the rules are in `model/rule.rs`, what they say in `model/cause.rs` |
 //!
-//! Nothing waits for it: a step is a datagram that is lost when nobody reads.
+//! Nothing waits for it: a step is a datagram that is lost when nobody reads. The present boot of each node is in
+//! memory; tables are written in batches, and steps wait for PostgreSQL in a bounded queue.
 
 mod api;
+pub mod client;
 mod config;
+mod error;
+mod issue;
+mod keep;
+mod model;
 mod receive;
+mod store;
+mod stream;
 mod wire;
 
 use std::sync::Arc;
@@ -56,11 +64,11 @@ pub async fn serve(context: Context) -> anyhow::Result<()> {
 ///
 /// What keeps it from starting.
 pub async fn serve_with(context: Context, database: Database) -> anyhow::Result<()> {
-    Config::parse(&context.document)?;
+    let config = Config::parse(&context.document)?;
     let inventory =
         Mirror::<Inventory>::load(&context.paths.state, "inventory").context("load the last good copy")?;
     let events = context.sockets().datagram("events").context("take the socket of the events")?;
-    let timeline = Timeline::new(context.clone(), inventory, database);
+    let timeline = Timeline::new(context.clone(), config, inventory, database);
     let router = router(timeline.clone());
     context.ready("boots are watched")?;
     let (served, received, ()) =
@@ -75,8 +83,10 @@ impl Timeline {
         let inventory = Client::unix(self.context.socket_of(Service::Inventory));
         let written = async {
             self.database.migrate(&MIGRATIONS, stop).await;
+            self.load().await;
+            self.write().await;
         };
-        tokio::join!(written, self.inventory.follow_socket(inventory, stop.clone()));
+        tokio::join!(written, self.inventory.follow_socket(inventory, stop.clone()), self.look_for_silence());
     }
 }
 

@@ -1,0 +1,127 @@
+//! Where pilotctl asks timeline.
+
+use axum::body::{Body, Bytes};
+use axum::http::Method;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+use web::{Client, ClientError};
+
+pub use crate::model::{
+    Boot, Cause, Evidence, Finding, Group, Kind, Outcome, Place, Report, Script, Slow, Step, Times,
+};
+pub use crate::wire::Event;
+
+/// A boot with its steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shown {
+    /// The boot.
+    pub boot: Boot,
+    /// All that was told of it, the first first.
+    pub events: Vec<Event>,
+}
+
+/// A line of the stream; one without members says that it lives.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Update {
+    /// A boot as it is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Boot>,
+    /// The step that was taken; none: the boot was like that when the stream began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<Event>,
+    /// All boots have been told; what follows is new.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub present: bool,
+    /// So many lines were left out: the reader is too slow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost: Option<u64>,
+}
+
+/// The stream of boots, a line at a time.
+#[derive(Debug)]
+pub struct Stream {
+    body: Incoming,
+    rest: Vec<u8>,
+}
+
+fn query(pairs: &[(&str, Option<&str>)]) -> String {
+    let mut text = String::new();
+    for (name, value) in pairs {
+        if let Some(value) = value {
+            text.push(if text.is_empty() { '?' } else { '&' });
+            // Names of nodes, instants and spans; `+` would be a space.
+            text.push_str(&format!("{name}={}", value.replace('+', "%2B")));
+        }
+    }
+    text
+}
+
+/// What the boots since then come to; without an instant those of the last mass boot. No names: all nodes.
+///
+/// # Errors
+///
+/// If timeline does not answer, or refuses.
+pub async fn report(
+    timeline: &Client,
+    since: Option<&str>,
+    nodes: Option<&str>,
+) -> Result<Report, ClientError> {
+    timeline.get(&format!("/pilothouse/v1/report{}", query(&[("since", since), ("node", nodes)]))).await
+}
+
+/// Boots, the newest first; names with a comma between.
+///
+/// # Errors
+///
+/// If timeline does not answer, or refuses.
+pub async fn list(
+    timeline: &Client,
+    nodes: Option<&str>,
+    since: Option<&str>,
+    result: Option<&str>,
+) -> Result<Vec<Boot>, ClientError> {
+    let query = query(&[("node", nodes), ("since", since), ("result", result)]);
+    timeline.get(&format!("/pilothouse/v1/boots{query}")).await
+}
+
+/// A node's last boot.
+///
+/// # Errors
+///
+/// If timeline does not answer, or knows none.
+pub async fn show(timeline: &Client, node: &str) -> Result<Shown, ClientError> {
+    timeline.get(&format!("/pilothouse/v1/boots/{node}")).await
+}
+
+/// The present boots, and every step from now on; names with a comma between, none: all.
+///
+/// # Errors
+///
+/// If timeline does not answer, or refuses.
+pub async fn follow(timeline: &Client, nodes: Option<&str>) -> Result<Stream, ClientError> {
+    let path = format!("/pilothouse/v1/events{}", query(&[("node", nodes)]));
+    let answer = timeline.send(Method::GET, &path, Body::empty()).await?;
+    if answer.status().is_success() {
+        return Ok(Stream { body: answer.into_body(), rest: Vec::new() });
+    }
+    // Ask once more for the words of the refusal.
+    timeline.get::<serde_json::Value>(&path).await?;
+    Err(ClientError::Status { status: answer.status(), detail: "the stream is refused".to_owned() })
+}
+
+impl Stream {
+    /// The next line; none: the stream ended.
+    pub async fn next(&mut self) -> Option<Update> {
+        loop {
+            if let Some(end) = self.rest.iter().position(|it| *it == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                return serde_json::from_slice(&line).ok();
+            }
+            let frame = self.body.frame().await?.ok()?;
+            let data: Bytes = frame.into_data().unwrap_or_default();
+            self.rest.extend_from_slice(&data);
+        }
+    }
+}
