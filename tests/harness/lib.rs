@@ -8,6 +8,7 @@ pub mod bmc;
 pub mod console;
 pub mod demo;
 pub mod document;
+pub mod fleet;
 pub mod folder;
 pub mod front;
 pub mod head;

@@ -153,6 +153,12 @@ impl Client {
         Ok(command)
     }
 
+    /// Its namespace, as setns(2) takes it.
+    #[must_use]
+    pub fn namespace(&self) -> std::path::PathBuf {
+        format!("/proc/{}/ns/net", self.holder.pid()).into()
+    }
+
     /// Runs a command inside the client's namespace; what it prints.
     ///
     /// # Errors
@@ -179,7 +185,7 @@ impl Client {
 }
 
 /// Runs ip(8) on lines of commands; the first that fails ends it.
-fn ip(lines: &str) -> anyhow::Result<()> {
+pub(crate) fn ip(lines: &str) -> anyhow::Result<()> {
     let mut command = Command::new(find("ip", "iproute2")?);
     let mut child = command.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut input = child.stdin.take().context("write to ip")?;

@@ -4,6 +4,7 @@ mod acme;
 mod canary;
 mod cli;
 mod desk;
+mod fleet;
 mod join;
 mod lab;
 mod ochami;
