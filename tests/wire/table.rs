@@ -22,8 +22,9 @@ const PLACE: &str = "docs/rights.md";
 const ANSWER_MAX: &str = "10";
 
 /// What looks at who asks only once it has read what they bring: a signature, a password, an address, a nonce.
-const BY_CALLER: [(&str, &str); 12] = [
+const BY_CALLER: [(&str, &str); 13] = [
     ("auth", "POST /api/login"),
+    ("auth", "DELETE /pilothouse/v1/node-tokens/"),
     ("auth", "POST /oauth2/authorize"),
     ("auth", "POST /pilothouse/v1/node-tokens"),
     ("auth", "POST /pilothouse/v1/tokens"),

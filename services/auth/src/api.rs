@@ -65,6 +65,7 @@ pub fn router(auth: Auth) -> Router {
         .route("/pilothouse/v1/verifier", read(get(discovery::show_verifier)))
         .route("/pilothouse/v1/tokens", post(tokens::create_token))
         .route("/pilothouse/v1/node-tokens", post(tokens::create_node_token))
+        .route("/pilothouse/v1/node-tokens/{xname}", delete(tokens::end_node_tokens))
         .route("/pilothouse/v1/revocations", write(post(tokens::create_revocation)))
         .route("/pilothouse/v1/keys", read(get(tokens::list_keys)))
         .route("/pilothouse/v1/keys/rotate", write(post(tokens::rotate_keys)))

@@ -34,6 +34,15 @@ impl Join {
         self.auth.call(Method::POST, "/pilothouse/v1/node-tokens", Some(&body)).await.map_err(Error::Auth)
     }
 
+    /// Ends the tokens that a node was given: one of them may be another machine's. If auth cannot, they end by
+    /// themselves within minutes.
+    pub(crate) async fn end_tokens(&self, node: &Xname) {
+        let path = format!("/pilothouse/v1/node-tokens/{node}");
+        if let Err(error) = self.auth.call::<()>(Method::DELETE, &path, None::<&()>).await {
+            tracing::warn!("the tokens of {node} go on until they run out: auth cannot end them: {error}");
+        }
+    }
+
     /// Tells that a node has its token.
     pub(crate) fn tell(&self, node: &Xname, address: IpAddr, way: &str) {
         let detail = format!("{node} was given its token {way}");

@@ -9,7 +9,7 @@ use domain::{Scope, Service, Xname};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use web::{Caller, Json, Revoked, TokenError};
+use web::{Caller, Json, Path, Revoked, TokenError};
 
 use super::{Auth, Grant, TokenAnswer, clock};
 use crate::config::LIFE_MAX;
@@ -87,10 +87,7 @@ pub(super) async fn create_node_token(
     caller: Caller,
     Json(request): Json<NodeTokenRequest>,
 ) -> Result<TokenAnswer, Error> {
-    let service = caller.uid.and_then(Service::of_uid);
-    if service.is_none_or(|it| it.name() != JOIN) || caller.token != Err(TokenError::Missing) {
-        return Err(Error::NotJoin);
-    }
+    check_join(&caller)?;
     let life = Duration::from_secs(request.seconds);
     if life.is_zero() || life > NODE_LIFE_MAX {
         return Err(Error::Life(NODE_LIFE_MAX.as_secs()));
@@ -98,6 +95,28 @@ pub(super) async fn create_node_token(
     let subject = request.xname.to_string();
     let grant = Grant::new(&subject, Scope::Node.to_string(), life);
     auth.give(Grant { xname: Some(&request.xname), ..grant }, clock())
+}
+
+/// Ends a node's tokens, for join, which has seen that two machines pass for the node.
+pub(super) async fn end_node_tokens(
+    State(auth): State<Auth>,
+    caller: Caller,
+    Path(node): Path<Xname>,
+) -> Result<StatusCode, Error> {
+    check_join(&caller)?;
+    let now = clock();
+    let revoked = Revoked::Subject { id: node.to_string(), before: now.unix_timestamp() };
+    let tx = auth.database.begin().await?;
+    tracing::info!("join ended the tokens of {node}");
+    auth.commit_revoked(tx, vec![revoked], Vec::new(), now).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// On its own socket connection, not by a token.
+fn check_join(caller: &Caller) -> Result<(), Error> {
+    let service = caller.uid.and_then(Service::of_uid);
+    let is_join = service.is_some_and(|it| it.name() == JOIN) && caller.token == Err(TokenError::Missing);
+    if is_join { Ok(()) } else { Err(Error::NotJoin) }
 }
 
 /// Puts an end to tokens: to one by its `jti`, to a log-in by its `sid`, to everything of someone.

@@ -107,6 +107,14 @@ async fn join_alone_gets_the_tokens_of_nodes(db: PgPool) {
     let claims = auth.verifier.verify(answer["access_token"].as_str().unwrap()).unwrap();
     assert_eq!(claims.xname.as_ref().map(ToString::to_string).as_deref(), Some("x1000c1s7b1n0"));
     assert_eq!(claims.scopes(), [Scope::Node].into());
+    let end = "/pilothouse/v1/node-tokens/x1000c1s7b1n0";
+    for peer in [root(), operator(), through_gateway(), Peer::of_uid(Service::Boot.uid())] {
+        assert_eq!(auth.call(peer, "DELETE", end, "").await.0, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(auth.call(Peer::of_uid(join.uid()), "DELETE", end, "").await.0, StatusCode::NO_CONTENT);
+    auth.refresh().await;
+    let ended = auth.verifier.verify(answer["access_token"].as_str().unwrap());
+    assert_eq!(ended.unwrap_err(), TokenError::Unauthorized);
     for body in [r#"{"xname":"x1000c1s7b1n0","seconds":0}"#, r#"{"xname":"nid001","seconds":60}"#] {
         let answer = auth.call(Peer::of_uid(join.uid()), "POST", path, body).await;
         assert_eq!(answer.0, StatusCode::BAD_REQUEST, "{}", answer.1);

@@ -129,12 +129,15 @@ impl Join {
             self.kept.change_if(|it| it.windows.claim(node, &nonce, address, now()), changes).await?;
         if let Err(Refusal::Contested(_, both)) = &claimed {
             self.raise_contested(node, both);
+            self.end_tokens(node).await;
         }
         let claim = claimed?;
         // Whoever else passes for this node shows up by now, or gets nothing later.
         tokio::time::sleep(self.config.hold.0).await;
+        // Before the window is spent: who claims it after that ends a token that there is.
+        let token = self.make_token(node).await?;
         self.kept.change(|it| it.windows.settle(node, &claim)).await??;
-        Ok((self.make_token(node).await?, address))
+        Ok((token, address))
     }
 }
 

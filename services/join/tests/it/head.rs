@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Query;
+use axum::extract::{Path, Query};
 use axum::http::{Method, Request, StatusCode};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use daemon::{Address, Context, Paths};
 use domain::{Document, Service};
 use http_body_util::BodyExt;
@@ -32,6 +32,8 @@ pub(crate) const IP: &str = "172.16.0.1";
 pub(crate) struct Neighbours {
     /// What auth was asked for.
     pub(crate) tokens: Mutex<Vec<Value>>,
+    /// The nodes whose tokens it was to end.
+    pub(crate) ended: Mutex<Vec<String>>,
     /// Whether the node has asked for its address.
     pub(crate) leased: Mutex<bool>,
 }
@@ -189,14 +191,20 @@ impl Head {
 }
 
 fn auth(neighbours: &Arc<Neighbours>) -> Router {
-    let neighbours = Arc::clone(neighbours);
+    let (neighbours, of_end) = (Arc::clone(neighbours), Arc::clone(neighbours));
     let give = async move |axum::Json(body): axum::Json<Value>| {
         let answer = json!({"access_token": format!("token-of-{}", body["xname"].as_str().unwrap()),
             "token_type": "Bearer", "expires_in": body["seconds"], "scope": "node"});
         neighbours.tokens.lock().unwrap().push(body);
         axum::Json(answer)
     };
-    Router::new().route("/pilothouse/v1/node-tokens", post(give))
+    let end = async move |Path(node): Path<String>| {
+        of_end.ended.lock().unwrap().push(node);
+        StatusCode::NO_CONTENT
+    };
+    Router::new()
+        .route("/pilothouse/v1/node-tokens", post(give))
+        .route("/pilothouse/v1/node-tokens/{xname}", delete(end))
 }
 
 fn dhcp(neighbours: &Arc<Neighbours>) -> Router {

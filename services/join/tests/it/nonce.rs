@@ -102,7 +102,9 @@ async fn a_second_claim_of_one_window_voids_it(db: PgPool) {
     boot(&head).await;
     let nonces = [fetch(&head, IP).await.unwrap(), fetch(&head, IP).await.unwrap()];
     assert_eq!(trade(&head, IP, &nonces[0]).await.0, StatusCode::OK);
+    assert_eq!(*head.neighbours.ended.lock().unwrap(), [""; 0]);
     assert_eq!(trade(&head, IP, &nonces[1]).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(*head.neighbours.ended.lock().unwrap(), [NODE], "the first one's token is good no longer");
     let issue = &head.issues()[0];
     assert_eq!(
         (issue["kind"].as_str(), issue["context"]["addresses"][0].as_str()),
