@@ -247,6 +247,11 @@ async fn where_admission_is_asked_for_a_key_admits(db: PgPool) {
     let mut client = Client::new(&head, &ca);
     assert_eq!(client.get("/acme/directory").await.json()["meta"]["externalAccountRequired"], true);
     assert_eq!(client.register(json!({})).await.problem(), "externalAccountRequired");
+    for address in ["::1", "127.0.0.1"] {
+        let mut gateway = Client::new(&head, &ca);
+        gateway.address = address;
+        assert_eq!(gateway.register(json!({})).await.status, StatusCode::CREATED, "the head's own");
+    }
     let own = |method: &str, path: &str, body: Value| {
         let request = axum::http::Request::builder().method(method).uri(path);
         let request = request.body(axum::body::Body::from(body.to_string())).unwrap();

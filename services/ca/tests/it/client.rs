@@ -96,13 +96,15 @@ pub(crate) struct Client {
     router: Router,
     pub(crate) key: Key,
     pub(crate) kid: String,
+    /// Where the gateway says it is.
+    pub(crate) address: &'static str,
 }
 
 impl Client {
     /// A client without an account.
     pub(crate) fn new(head: &Head, ca: &ca::Ca) -> Self {
         let router = head.router(ca).layer(axum::Extension(gateway()));
-        Self { router, key: Key::new(), kid: String::new() }
+        Self { router, key: Key::new(), kid: String::new(), address: "172.16.0.77" }
     }
 
     /// A client with one.
@@ -126,7 +128,7 @@ impl Client {
         let mut request = request;
         let headers = request.headers_mut();
         headers.entry("host").or_insert("demo.openchami.cluster:8443".parse().unwrap());
-        headers.insert("x-forwarded-for", "172.16.0.77".parse().unwrap());
+        headers.insert("x-forwarded-for", self.address.parse().unwrap());
         headers.insert("x-forwarded-proto", "https".parse().unwrap());
         let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
