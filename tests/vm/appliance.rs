@@ -1,5 +1,6 @@
 //! The head image in a virtual machine, set up by an answer file, and a node that boots from it.
 
+mod certificates;
 mod console;
 mod doors;
 
@@ -37,6 +38,7 @@ fn nodes_boot_from_the_head_image() {
         check_ports(head)?;
         doors::scan(&demo.net).await?;
         check_units(head)?;
+        certificates::check(head)?;
         eprintln!("all programs and PostgreSQL: {} MiB (sum of PSS)", memory_mib(head)?);
         boot_without_database(&mut demo, 1).await?;
         eprintln!("{}", demo.steps.table());
