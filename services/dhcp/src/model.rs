@@ -16,7 +16,7 @@ use domain::inventory::{Interface, Inventory};
 
 pub(crate) use self::boot::{LOADERS, autoexec, boot_file, is_loader};
 pub(crate) use self::leases::{Change, Lease, Leases};
-pub(crate) use self::transfer::{Progress, Window};
+pub(crate) use self::transfer::{Session, Step, Window};
 pub(crate) use self::unknown::Unknown;
 use crate::config::{Config, Plane};
 use crate::wire::{Reply, Request};

@@ -1,46 +1,41 @@
-//! The TFTP server (RFC 1350 with options): read only, from a fixed table of names, each transfer on its own
-//! port.
+//! The TFTP server (RFC 1350 with options): read only, from a fixed table of names.
+//!
+//! Requests are taken from port 69 by the task in this file. The transfers of all clients of one address of the head
+//! share a second port of it, told apart by the client's address and port ([`port`]): RFC 1350 section 4 only wants a
+//! port that is not 69, and one socket is read and written for many clients at once.
 
-use std::collections::{HashMap, HashSet};
+mod files;
+mod limits;
+mod port;
+
+use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use domain::{BootStage, MacAddr, Service, StageResult, Xname};
+use domain::{BootStage, Service, StageResult};
 use nix::sys::socket::{setsockopt, sockopt};
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::Interest;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::model::{self, Progress, Window};
 use crate::net::receive;
 use crate::state::State;
-use crate::wire::tftp::{ErrorCode, Packet, ReadRequest, data, error, option_ack, read};
+use crate::wire::tftp::{ErrorCode, Packet, error, read};
 
-/// Transfers at once; a client over it gets no answer and asks again.
-const TRANSFERS_MAX: usize = 1024;
-/// Blocks are not cut into fragments on an Ethernet of 1500 bytes.
-const BLOCK_MAX: u16 = 1468;
-const BLOCK_PLAIN: u16 = 512;
-/// Blocks in flight at most; more overruns small receive buffers of boot loaders.
-const WINDOW_MAX: u16 = 64;
-/// The first wait for an acknowledgement; it doubles.
-const WAIT_FIRST: Duration = Duration::from_millis(400);
-const WAIT_MAX: Duration = Duration::from_secs(4);
-/// So many waits without an answer end a transfer; fewer before the first: a forged request must not send
-/// much.
-const WAITS_MAX: u32 = 8;
-const WAITS_FIRST_MAX: u32 = 4;
+use files::Files;
+use limits::Rates;
+use port::{Client, Port, Refused, Transfer};
+
 /// How long open transfers may take after the stop.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How often is looked for files that nobody loads any more.
+const FORGET_EVERY: Duration = Duration::from_secs(20);
 const REQUEST_MAX: usize = 1024;
+/// Addresses of the head that transfers are made from; each costs a socket and a thread.
+const PORTS_MAX: usize = 64;
 
-static TRANSFERS: LazyLock<Counter> =
-    LazyLock::new(|| web::counter("tftp_transfers", "TFTP transfers that ended well"));
-static FAILED: LazyLock<Counter> =
-    LazyLock::new(|| web::counter("tftp_failed", "TFTP transfers that broke off"));
 static REFUSED: LazyLock<Counter> =
     LazyLock::new(|| web::counter("tftp_refused", "TFTP requests refused: unknown names, writes, too many"));
 
@@ -49,29 +44,30 @@ pub(crate) struct Server {
     socket: tokio::net::UdpSocket,
     state: Arc<State>,
     files: Files,
-    /// Clients that are served; a repeated request does not start a second transfer.
-    active: Arc<Mutex<HashSet<SocketAddrV4>>>,
-    transfers: TaskTracker,
+    rates: Rates,
+    /// By the head's address.
+    ports: HashMap<Ipv4Addr, Arc<Port>>,
 }
-
-/// Loaders in memory while somebody loads them.
-#[derive(Default)]
-struct Files(HashMap<String, Weak<Vec<u8>>>);
 
 impl Server {
     /// Takes the socket.
     pub(crate) fn new(socket: UdpSocket, state: Arc<State>) -> io::Result<Self> {
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-        let (files, active, transfers) = (Files::default(), Arc::default(), TaskTracker::new());
-        Ok(Self { socket: tokio::net::UdpSocket::from_std(socket)?, state, files, active, transfers })
+        let socket = tokio::net::UdpSocket::from_std(socket)?;
+        Ok(Self { socket, state, files: Files::default(), rates: Rates::default(), ports: HashMap::new() })
     }
 
     /// Answers until `stop`.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut forget = tokio::time::interval(FORGET_EVERY);
+        let mut buffer = [0; REQUEST_MAX];
         loop {
-            let mut buffer = [0; REQUEST_MAX];
             tokio::select! {
                 () = stop.cancelled() => break,
+                _ = forget.tick() => {
+                    self.files.forget(Instant::now());
+                    continue;
+                }
                 ready = self.socket.readable() => ready?,
             }
             match self.socket.try_io(Interest::READABLE, || receive(&self.socket, &mut buffer)) {
@@ -80,9 +76,18 @@ impl Server {
                 Err(error) => tracing::debug!(%error, "a TFTP request cannot be received"),
             }
         }
-        self.transfers.close();
-        if tokio::time::timeout(DRAIN_MAX, self.transfers.wait()).await.is_err() {
-            tracing::info!("{} TFTP transfers are left unfinished", self.transfers.len());
+        self.drain().await
+    }
+
+    /// Waits for the transfers under way.
+    async fn drain(self) -> anyhow::Result<()> {
+        let drained = tokio::task::spawn_blocking(move || {
+            let until = Instant::now() + DRAIN_MAX;
+            self.ports.values().map(|it| it.drain(until)).sum::<usize>()
+        });
+        let left = drained.await?;
+        if left > 0 {
+            tracing::info!("{left} TFTP transfers are left unfinished");
         }
         Ok(())
     }
@@ -96,237 +101,59 @@ impl Server {
                 return self.refuse(from, ErrorCode::Illegal, "no TFTP read request");
             }
         };
-        let Some(bytes) = self.files.find(&self.state, &request.name, local).await else {
-            tracing::info!(client = %from.ip(), "TFTP: there is no file {:?}", request.name);
-            return self.refuse(from, ErrorCode::NotFound, "no such file");
-        };
-        let begun = {
-            let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-            active.len() < TRANSFERS_MAX && active.insert(from)
-        };
-        if !begun {
+        let now = Instant::now();
+        if !self.rates.take(*from.ip(), now) {
+            // A refusal would be one more packet to an address that is perhaps not the sender's.
             REFUSED.inc();
             return;
         }
+        let Some(bytes) = self.files.find(&self.state, &request.name, (*from.ip(), local), now).await else {
+            self.note_missing(&request.name, *from.ip());
+            return self.refuse(from, ErrorCode::NotFound, "no such file");
+        };
+        let port = match self.port(local) {
+            Ok(port) => port,
+            Err(error) => {
+                tracing::warn!(%error, "no TFTP transfer can be made from {local}");
+                return self.refuse(from, ErrorCode::Other, "the server cannot send now; ask again");
+            }
+        };
         let (node, mac) = self.state.machine_at(*from.ip());
-        let name = request.name.clone();
-        let client = Client { node, mac, address: from, name };
-        let active = Arc::clone(&self.active);
-        self.transfers.spawn(async move {
-            let ended = transfer(&client, local, &request, &bytes).await;
-            client.note(ended);
-            active.lock().unwrap_or_else(PoisonError::into_inner).remove(&from);
-        });
+        let client = Client { node, mac, address: from, name: request.name.clone() };
+        if let Err(Refused) = port.begin(Transfer::new(client, &request, bytes, now), now) {
+            self.refuse(from, ErrorCode::Other, "too many transfers; ask again");
+        }
+    }
+
+    /// Tells that a machine which boots asked for what is not there.
+    fn note_missing(&self, name: &str, ip: Ipv4Addr) {
+        let (node, mac) = self.state.machine_at(ip);
+        if mac.is_none() {
+            return tracing::info!(client = %ip, "TFTP: there is no file {name:?}");
+        }
+        let detail = format!("{ip} asked for {name:?}, which is not served");
+        let event = daemon::BootEvent::new(Service::Dhcp, BootStage::TftpStart, detail);
+        let event = event.node(node.as_ref()).mac(mac).ip(ip).image(name);
+        event.result(StageResult::Failed).fact("why", "no-such-file").send();
+    }
+
+    /// Where transfers from this address of the head go through.
+    fn port(&mut self, local: Ipv4Addr) -> io::Result<Arc<Port>> {
+        if let Some(port) = self.ports.get(&local) {
+            return Ok(Arc::clone(port));
+        }
+        if self.ports.len() >= PORTS_MAX {
+            return Err(io::Error::other("too many addresses"));
+        }
+        let port = Port::open(local)?;
+        self.ports.insert(local, Arc::clone(&port));
+        Ok(port)
     }
 
     fn refuse(&self, to: SocketAddrV4, code: ErrorCode, text: &str) {
         REFUSED.inc();
         if let Err(error) = self.socket.try_send_to(&error(code, text), to.into()) {
             tracing::debug!(%error, "a TFTP refusal cannot be sent");
-        }
-    }
-}
-
-impl Files {
-    /// A file by its name in the table; the name itself never reaches the file system.
-    async fn find(&mut self, state: &State, name: &str, head: Ipv4Addr) -> Option<Arc<Vec<u8>>> {
-        let name = name.trim_start_matches("./");
-        let table = &state.config.table;
-        if name == "autoexec.ipxe" {
-            return Some(Arc::new(model::autoexec(table, head).into_bytes()));
-        }
-        if name == "default" {
-            // coresmd's script of this name.
-            return Some(Arc::new(b"#!ipxe\nreboot\n".to_vec()));
-        }
-        let known = model::LOADERS.iter().find(|it| **it == name)?;
-        if let Some(bytes) = self.0.get(*known).and_then(Weak::upgrade) {
-            return Some(bytes);
-        }
-        let path = table.tftp_root.join(known);
-        match tokio::fs::read(&path).await {
-            Ok(bytes) => {
-                let bytes = Arc::new(bytes);
-                self.0.insert((*known).to_owned(), Arc::downgrade(&bytes));
-                Some(bytes)
-            }
-            Err(error) => {
-                let path = path.display();
-                tracing::warn!(%error, %path, "a boot loader cannot be read; is ipxe installed?");
-                None
-            }
-        }
-    }
-}
-
-struct Client {
-    node: Option<Xname>,
-    mac: Option<MacAddr>,
-    address: SocketAddrV4,
-    name: String,
-}
-
-/// How a transfer ended.
-enum End {
-    Done {
-        bytes: u64,
-        took: Duration,
-    },
-    /// The client only wanted to know the size, and said so by an error before the first block.
-    Declined,
-    Failed {
-        bytes: u64,
-        took: Duration,
-        reason: String,
-    },
-}
-
-impl Client {
-    fn event(&self, stage: BootStage, detail: String) -> daemon::BootEvent {
-        let event = daemon::BootEvent::new(Service::Dhcp, stage, detail);
-        event.node(self.node.as_ref()).mac(self.mac).ip(*self.address.ip()).image(self.name.as_str())
-    }
-
-    fn note(&self, end: End) {
-        match end {
-            End::Done { bytes, took } => {
-                TRANSFERS.inc();
-                let detail = format!("{} has {} ({bytes} bytes)", self.address.ip(), self.name);
-                self.event(BootStage::TftpEnd, detail).sent(bytes, took).send();
-            }
-            End::Declined => {
-                tracing::debug!("{} asked for the size of {} alone", self.address.ip(), self.name)
-            }
-            End::Failed { bytes, took, reason } => {
-                FAILED.inc();
-                let detail = format!("{} to {} broke off: {reason}", self.name, self.address.ip());
-                let event = self.event(BootStage::TftpEnd, detail).sent(bytes, took);
-                event.result(StageResult::Failed).send();
-            }
-        }
-    }
-}
-
-/// What holds for one transfer, after the options were agreed on.
-struct Terms {
-    block: usize,
-    window: u16,
-    wait: Duration,
-    /// What is acknowledged; empty: the client gave no option.
-    agreed: Vec<(&'static str, u64)>,
-}
-
-impl Terms {
-    fn of(request: &ReadRequest, size: usize) -> Self {
-        let mut agreed = Vec::new();
-        let block = request.block.map(|it| it.min(BLOCK_MAX));
-        agreed.extend(block.map(|it| ("blksize", u64::from(it))));
-        agreed.extend(request.size.then_some(("tsize", size as u64)));
-        agreed.extend(request.timeout.map(|it| ("timeout", u64::from(it))));
-        let window = request.window.map(|it| it.min(WINDOW_MAX));
-        agreed.extend(window.map(|it| ("windowsize", u64::from(it))));
-        let wait = request.timeout.map_or(WAIT_FIRST, |it| Duration::from_secs(it.into()));
-        Self { block: block.unwrap_or(BLOCK_PLAIN).into(), window: window.unwrap_or(1), wait, agreed }
-    }
-}
-
-async fn transfer(client: &Client, local: Ipv4Addr, request: &ReadRequest, bytes: &[u8]) -> End {
-    let began = Instant::now();
-    let mut sent = 0;
-    let ended = send_file(client, local, &Terms::of(request, bytes.len()), bytes, &mut sent).await;
-    let took = began.elapsed();
-    match ended {
-        Ok(true) => End::Done { bytes: bytes.len() as u64, took },
-        Ok(false) => End::Declined,
-        Err(reason) => End::Failed { bytes: sent, took, reason },
-    }
-}
-
-/// Sends a file; false if the client declined before the first block.
-async fn send_file(
-    client: &Client,
-    local: Ipv4Addr,
-    terms: &Terms,
-    bytes: &[u8],
-    sent: &mut u64,
-) -> Result<bool, String> {
-    let text = |error: io::Error| error.to_string();
-    let socket = tokio::net::UdpSocket::bind((local, 0)).await.map_err(text)?;
-    socket.connect(client.address).await.map_err(text)?;
-    if !terms.agreed.is_empty() {
-        let offer = option_ack(&terms.agreed);
-        let mut waits = Waits::new(terms.wait);
-        loop {
-            socket.send(&offer).await.map_err(text)?;
-            match waits.next(&socket, WAITS_FIRST_MAX).await? {
-                Some(Packet::Ack(0)) => break,
-                Some(Packet::Error(..)) => return Ok(false),
-                _ => {}
-            }
-        }
-    }
-    let start = format!("{} begins to load {}", client.address.ip(), client.name);
-    client.event(BootStage::TftpStart, start).send();
-    let mut window = Window::new(bytes.len(), terms.block, terms.window);
-    let mut waits = Waits::new(terms.wait);
-    let mut due = true;
-    loop {
-        if due {
-            for number in window.pending() {
-                let from = usize::try_from(number - 1).unwrap_or(usize::MAX).saturating_mul(terms.block);
-                let block = &bytes[from.min(bytes.len())..from.saturating_add(terms.block).min(bytes.len())];
-                socket.send(&data(number, block)).await.map_err(text)?;
-            }
-        }
-        let limit = if *sent == 0 && terms.agreed.is_empty() { WAITS_FIRST_MAX } else { WAITS_MAX };
-        match waits.next(&socket, limit).await? {
-            None => due = true,
-            Some(Packet::Ack(number)) => {
-                let progress = window.acknowledge(number);
-                due = progress != Progress::None;
-                if due {
-                    waits = Waits::new(terms.wait);
-                    *sent = (window.pending().start() - 1)
-                        .saturating_mul(terms.block as u64)
-                        .min(bytes.len() as u64);
-                }
-                if progress == Progress::Done {
-                    return Ok(true);
-                }
-            }
-            Some(Packet::Error(code, reason)) => {
-                return Err(format!("the client gave up: {code} {reason:?}"));
-            }
-            Some(_) => due = false,
-        }
-    }
-}
-
-/// Waits for the client, each time longer. A wait goes on over packets that mean nothing.
-struct Waits {
-    wait: Duration,
-    until: Instant,
-    count: u32,
-}
-
-impl Waits {
-    fn new(wait: Duration) -> Self {
-        Self { wait, until: Instant::now() + wait, count: 0 }
-    }
-
-    /// The next packet, or None when it is time to send again.
-    async fn next(&mut self, socket: &tokio::net::UdpSocket, limit: u32) -> Result<Option<Packet>, String> {
-        let mut buffer = [0; REQUEST_MAX];
-        match tokio::time::timeout_at(self.until.into(), socket.recv(&mut buffer)).await {
-            Ok(Ok(length)) => Ok(Some(read(&buffer[..length]))),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) if self.count + 1 >= limit => Err("the client does not answer".to_owned()),
-            Err(_) => {
-                self.count += 1;
-                self.wait = (self.wait * 2).min(WAIT_MAX.max(self.wait));
-                self.until = Instant::now() + self.wait;
-                Ok(None)
-            }
         }
     }
 }

@@ -8,6 +8,7 @@ mod it {
     mod lab;
     mod loader;
     mod relay;
+    mod rough;
     mod service;
     mod stranger;
 

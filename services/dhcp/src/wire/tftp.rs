@@ -32,10 +32,16 @@ pub(crate) struct ReadRequest {
 /// Error codes (RFC 1350 section 5, RFC 2347 section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorCode {
+    Other = 0,
     NotFound = 1,
     Access = 2,
     Illegal = 4,
 }
+
+/// How long the words of a request or an error are that are looked at.
+const WORD_MAX: usize = 255;
+/// The options of a request that are looked at; there are four.
+const OPTIONS_MAX: usize = 16;
 
 /// Reads what a client sent.
 pub(crate) fn read(packet: &[u8]) -> Packet {
@@ -55,30 +61,32 @@ pub(crate) fn read(packet: &[u8]) -> Packet {
 fn read_request(rest: &[u8]) -> Option<ReadRequest> {
     // Each word ends with NUL, so that the last part is empty.
     let mut words = rest.split(|it| *it == 0);
-    let mut word = || words.next().and_then(|it| std::str::from_utf8(it).ok());
-    let name = word().filter(|it| !it.is_empty() && it.len() <= 255)?.to_owned();
+    let mut word =
+        || words.next().filter(|it| it.len() <= WORD_MAX).and_then(|it| std::str::from_utf8(it).ok());
+    let name = word().filter(|it| !it.is_empty())?.to_owned();
     // netascii is served as octet: what we have are binaries and scripts of plain ASCII.
     word().filter(|it| it.eq_ignore_ascii_case("octet") || it.eq_ignore_ascii_case("netascii"))?;
     let mut request = ReadRequest { name, ..ReadRequest::default() };
-    while let (Some(key), Some(value)) = (word(), word()) {
-        match key.to_ascii_lowercase().as_str() {
-            "blksize" => request.block = value.parse().ok().filter(|it| (8..=65_464).contains(it)),
-            "timeout" => request.timeout = value.parse().ok().filter(|it| *it > 0),
-            "windowsize" => request.window = value.parse().ok().filter(|it| *it > 0),
-            "tsize" => request.size = true,
-            _ => {} // An unknown option is not acknowledged, and so does not hold (RFC 2347).
-        }
+    for _ in 0..OPTIONS_MAX {
+        let (Some(key), Some(value)) = (word(), word()) else { break };
+        let is = |name: &str| key.eq_ignore_ascii_case(name);
+        if is("blksize") {
+            request.block = value.parse().ok().filter(|it| (8..=65_464).contains(it));
+        } else if is("timeout") {
+            request.timeout = value.parse().ok().filter(|it| *it > 0);
+        } else if is("windowsize") {
+            request.window = value.parse().ok().filter(|it| *it > 0);
+        } else if is("tsize") {
+            request.size = true;
+        } // An unknown option is not acknowledged, and so does not hold (RFC 2347).
     }
     Some(request)
 }
 
-/// A data packet; block numbers roll over.
-pub(crate) fn data(block: u64, bytes: &[u8]) -> Vec<u8> {
-    let mut packet = Vec::with_capacity(4 + bytes.len());
-    packet.extend([0, 3]);
-    packet.extend((block as u16).to_be_bytes());
-    packet.extend(bytes);
-    packet
+/// The head of a data packet; block numbers roll over.
+pub(crate) fn data_head(block: u64) -> [u8; 4] {
+    let [high, low] = (block as u16).to_be_bytes();
+    [0, 3, high, low]
 }
 
 /// An error packet.
@@ -100,7 +108,7 @@ pub(crate) fn option_ack(options: &[(&str, u64)]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Packet, ReadRequest, data, option_ack, read};
+    use super::{Packet, ReadRequest, data_head, option_ack, read};
 
     #[test]
     fn a_request_is_read_with_its_options() {
@@ -123,6 +131,7 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_nothing() {
+        let long = [b"\0\x01".as_slice(), &[b'a'; 256], b"\0octet\0"].concat();
         for bytes in [
             b"".as_slice(),
             b"\0",
@@ -132,6 +141,7 @@ mod tests {
             b"\0\x01a\0mail\0",
             b"\0\x04\0",
             b"\0\x01\xff\0octet\0",
+            &long,
         ] {
             assert_eq!(read(bytes), Packet::Other, "{bytes:?}");
         }
@@ -142,7 +152,21 @@ mod tests {
 
     #[test]
     fn packets_have_their_form() {
-        assert_eq!(data(65_537, b"x"), [0, 3, 0, 1, b'x']);
+        assert_eq!(data_head(65_537), [0, 3, 0, 1]);
         assert_eq!(option_ack(&[("tsize", 10)]), b"\0\x06tsize\x0010\0");
+    }
+
+    /// Every request cut off anywhere, and with every byte changed, is read without a panic.
+    #[test]
+    fn mutations_are_read() {
+        let asked = b"\0\x01snponly.efi\0octet\0blksize\x001468\0tsize\x000\0windowsize\x008\0";
+        for end in 0..asked.len() {
+            read(&asked[..end]);
+            for value in [0, 1, 0x7f, 0x80, 0xff, b'9', b'-'] {
+                let mut packet = *asked;
+                packet[end] = value;
+                read(&packet);
+            }
+        }
     }
 }

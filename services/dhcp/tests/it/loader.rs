@@ -7,15 +7,15 @@ use std::process::Command;
 use super::inventory::Inventory;
 use super::service::{DOCUMENT, Service};
 
-struct Tftp {
-    folder: tempfile::TempDir,
-    address: SocketAddr,
-    service: Service,
-    loader: Vec<u8>,
+pub(super) struct Tftp {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) address: SocketAddr,
+    pub(super) service: Service,
+    pub(super) loader: Vec<u8>,
 }
 
 /// A server with one loader of 2.5 MB: block numbers of 512 bytes do not roll over, those of 8 bytes do.
-fn serve() -> Tftp {
+pub(super) fn serve() -> Tftp {
     let folder = tempfile::tempdir().unwrap();
     let inventory = Inventory::start(folder.path());
     inventory.set_interface("52:54:00:00:00:01", &["127.0.0.1"]);
@@ -26,6 +26,7 @@ fn serve() -> Tftp {
     let loader: Vec<u8> = (0..2_500_000u32).map(|it| (it.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     std::fs::write(root.join("snponly.efi"), &loader).unwrap();
     std::fs::write(root.join("undionly.kpxe"), &loader[..1024]).unwrap();
+    std::fs::write(root.join("ipxe.pxe"), &loader[..60_000]).unwrap();
     std::fs::write(folder.path().join("secret"), "secret").unwrap();
     let document = format!("{DOCUMENT}\n[dhcp]\ntftp_root = {root:?}\n");
     let listen = format!("dhcp=udp:{dhcp} tftp=udp:{address}");
@@ -129,7 +130,7 @@ fn windows_survive_loss() {
     let mut buffer = [0; 2000];
     let (length, peer) = socket.recv_from(&mut buffer).unwrap();
     assert_eq!(&buffer[..length], b"\0\x06blksize\x001000\0tsize\x002500000\0windowsize\x0016\0");
-    assert_ne!(peer.port(), tftp.address.port(), "each transfer has its own port");
+    assert_ne!(peer.port(), tftp.address.port(), "a transfer is not made from the port of requests");
     socket.send_to(b"\0\x04\0\0", peer).unwrap();
     let (mut got, mut expected, mut in_window, mut dropped) = (Vec::new(), 1u16, 0, 0u16);
     loop {
@@ -158,22 +159,59 @@ fn windows_survive_loss() {
     tftp.service.wait_for("tftp-end: ");
 }
 
+/// Its address may be another's: what it is sent is no more than it asked for.
 #[test]
-fn a_client_that_never_answers_is_sent_little() {
+fn a_client_that_never_answers_is_sent_one_packet_a_request() {
     let tftp = serve();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(super::LIMIT)).unwrap();
-    socket.send_to(b"\0\x01snponly.efi\0octet\0", tftp.address).unwrap();
-    // A repeated request begins no second transfer.
-    socket.send_to(b"\0\x01snponly.efi\0octet\0", tftp.address).unwrap();
     let mut buffer = [0; 2000];
     let mut peers = std::collections::HashSet::new();
-    for _ in 0..4 {
+    for _ in 0..2 {
+        socket.send_to(b"\0\x01snponly.efi\0octet\0", tftp.address).unwrap();
         let (length, peer) = socket.recv_from(&mut buffer).unwrap();
-        assert_eq!(buffer[..4], [0, 3, 0, 1], "only ever the first block");
-        assert_eq!(length, 516);
+        assert_eq!((length, &buffer[..4]), (516, &[0, 3, 0, 1][..]), "only ever the first block");
         peers.insert(peer);
     }
-    tftp.service.wait_for("the client does not answer");
-    assert_eq!(peers.len(), 1);
+    assert_eq!(peers.len(), 1, "a repeated request begins no second transfer");
+    let line = tftp.service.wait_for("the client does not answer");
+    assert!(line.contains("tftp-end"), "{line}");
+    assert_eq!(tftp.service.count("tftp-start: "), 0, "nothing began");
+    socket.set_nonblocking(true).unwrap();
+    socket.recv_from(&mut buffer).unwrap_err();
+}
+
+/// Many at once, each by its own socket, and one of them twice from the same port.
+#[test]
+fn clients_share_a_port_and_get_their_own() {
+    let tftp = serve();
+    let ask = b"\0\x01undionly.kpxe\0octet\0";
+    let sockets: Vec<UdpSocket> = (0..50).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    let load = |socket: &UdpSocket| {
+        socket.set_read_timeout(Some(super::LIMIT)).unwrap();
+        socket.send_to(ask, tftp.address).unwrap();
+        let (mut got, mut buffer, mut next) = (Vec::new(), [0; 600], 1u16);
+        loop {
+            let (length, peer) = socket.recv_from(&mut buffer).unwrap();
+            if buffer[..2] != [0, 3] || u16::from_be_bytes([buffer[2], buffer[3]]) != next {
+                continue;
+            }
+            got.extend_from_slice(&buffer[4..length]);
+            // Each acknowledgement twice: nothing may come twice for it.
+            for _ in 0..2 {
+                socket.send_to(&[&[0, 4][..], &next.to_be_bytes()].concat(), peer).unwrap();
+            }
+            next += 1;
+            if length < 516 {
+                return got;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let loading: Vec<_> = sockets.iter().map(|it| scope.spawn(move || load(it))).collect();
+        for it in loading {
+            assert!(it.join().unwrap() == tftp.loader[..1024]);
+        }
+    });
+    assert!(load(&sockets[0]) == tftp.loader[..1024]);
 }
