@@ -101,6 +101,10 @@ events! {
     DHCP_DUPLICATE = "dhcp-duplicate", Warning, "a1c0de0150f14d6ba7a1000000000503";
     /// Leases cannot be kept; unknown machines get no answer meanwhile.
     DHCP_LEASES_LOST = "dhcp-leases-lost", Warning, "a1c0de0150f14d6ba7a1000000000504";
+    /// A file that nodes ask for may not be read.
+    IMAGE_UNREADABLE = "image-unreadable", Warning, "a1c0de0150f14d6ba7a1000000000701";
+    /// A file of an image is not what it was.
+    IMAGE_DAMAGED = "image-damaged", Error, "a1c0de0150f14d6ba7a1000000000702";
     /// The power command of a boot.
     BOOT_POWER_ON = "boot-power-on", Info, "a1c0de0150f14d6ba7a1000000000101";
     /// DISCOVER seen.
