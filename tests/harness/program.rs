@@ -59,6 +59,12 @@ pub fn build(profile: &str, arguments: &[&str]) -> anyhow::Result<PathBuf> {
     target.join(folder).canonicalize().context("find the folder of the programs")
 }
 
+/// Whether every count and matrix is to be run, as `cargo xtask test --all` asks, or each kind of case once.
+#[must_use]
+pub fn is_whole() -> bool {
+    std::env::var("PILOTHOUSE_TESTS").is_ok_and(|it| it == "all")
+}
+
 /// A program of the system; the error names the package that has it.
 ///
 /// # Errors

@@ -22,7 +22,8 @@ const EXPOSURE_MAX: u8 = 20;
 #[test]
 fn nodes_boot_from_the_head_image() {
     lab::test_aloud("appliance::nodes_boot_from_the_head_image", async |folder| {
-        let nodes = [1, 2, 3].map(Node::demo);
+        // Both families of cloud-init's API, on both kinds of firmware.
+        let nodes = [Node::demo(1), Node::demo(2).in_group("login"), Node::demo(3)];
         let mut demo = Demo::start(&folder, Kind::Machine, &nodes, 2).await?;
         console::count(&demo, &nodes[..2])?;
         console::boot_over_a_restart(&mut demo, 1, "pilothouse-power.service").await?;

@@ -2,5 +2,6 @@
 
 mod appliance;
 mod join;
+mod netboot;
 mod services;
 mod setup;

@@ -3,12 +3,17 @@
 use anyhow::ensure;
 use domain::BootStage;
 use tests::demo::{Demo, Kind};
+use tests::program::is_whole;
 use tests::{Node, lab};
 
 /// One node by BIOS and one by UEFI PXE, from power on over IPMI to the log-in; the one is told what to do by the legacy
 /// cloud-init API, the other by the present one.
 #[test]
 fn nodes_boot_from_services_to_the_end_of_cloud_init() {
+    // The same boots go through the head image's test; these are quicker to look at when that one fails.
+    if !is_whole() {
+        return;
+    }
     lab::test_aloud("services::nodes_boot_from_services_to_the_end_of_cloud_init", async |folder| {
         let nodes = [Node::demo(1), Node::demo(2).in_group("login")];
         let mut demo = Demo::start(&folder, Kind::Processes, &nodes, 2).await?;
@@ -37,6 +42,9 @@ fn nodes_boot_from_services_to_the_end_of_cloud_init() {
 /// A node in no inventory asks in a loop; once it is added it boots without a hand.
 #[test]
 fn an_unknown_node_boots_once_it_is_imported() {
+    if !is_whole() {
+        return;
+    }
     lab::test_aloud("services::an_unknown_node_boots_once_it_is_imported", async |folder| {
         let nodes = [Node::demo(3)];
         let mut demo = Demo::start(&folder, Kind::Processes, &nodes, 0).await?;

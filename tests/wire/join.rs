@@ -23,7 +23,7 @@ const TRIES: usize = 1000;
 
 /// How often two machines claim one window: each takes the hold.
 fn contests() -> usize {
-    if std::env::var("PILOTHOUSE_TESTS").is_ok_and(|it| it == "all") { TRIES } else { 10 }
+    if program::is_whole() { TRIES } else { 10 }
 }
 
 fn nodes() -> [Node; 4] {

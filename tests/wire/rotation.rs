@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
-use tests::{HeadOptions, lab};
+use tests::{HeadOptions, lab, program};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -126,7 +126,7 @@ fn twenty_certificates_pass_under_load_and_no_request_fails() {
         let load: Vec<_> = [true, true, false, false]
             .map(|keeps| tokio::spawn(client.clone().ask(keeps, Arc::clone(&stop))))
             .into();
-        let by_clock = std::env::var("PILOTHOUSE_TESTS").is_ok_and(|it| it == "all");
+        let by_clock = program::is_whole();
         let mut seen = BTreeSet::from([serial.clone()]);
         let mut shown = BTreeSet::from([client.shown(NAME).await?]);
         for _ in 0..ROTATIONS {

@@ -31,7 +31,7 @@ const LEFT_OUT: [&str; 4] = [
 ];
 
 fn by_count<T: Copy>(table: &[(&str, T); 2]) -> T {
-    let all = std::env::var("PILOTHOUSE_TESTS").is_ok_and(|it| it == "all");
+    let all = tests::program::is_whole();
     table[usize::from(all)].1
 }
 

@@ -1,0 +1,198 @@
+//! The network boot in full, on virtual machines: each firmware, relays, VLANs, several planes, and roots by NFS and from
+//! the node's disk. The head's services are processes; machines are switched on by their buttons.
+
+mod disk;
+mod site;
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use domain::BootStage;
+use tests::lab;
+use tests::program::is_whole;
+use tests::vm::Firmware;
+
+use site::{Plane, Site, Wire};
+
+/// How long a step may take on two busy cores.
+const STEP_MAX: Duration = Duration::from_secs(150);
+/// The live root of the compute image, and its console.
+const QUIET: &str = "console=ttyS0,115200 quiet audit=0 apparmor=0 selinux=0 net.ifnames=0";
+
+/// UEFI's own HTTP boot, and a BIOS behind Debian's relay whose network the head has no leg in, each up to the kernel.
+#[test]
+fn uefi_boots_by_http_and_a_bios_through_a_relay() {
+    lab::test_aloud("netboot::uefi_boots_by_http_and_a_bios_through_a_relay", async |folder| {
+        let planes = [Plane::local("near", 16, "br0"), Plane::remote("far", 19)];
+        let mut site = Site::start(&folder, &planes, &[]).await?;
+        site.add_relay("br1", 19).await?;
+        let http = site.add_machine(1, 16, Firmware::UefiHttp, &[Wire::to("br0")])?;
+        let relayed = site.add_machine(2, 19, Firmware::Bios, &[Wire::to("br1")])?;
+        site.import(&[&http, &relayed])?;
+        let on = http.start()?;
+        // The loader comes by HTTP: no step of TFTP is there.
+        site.await_stages(&http, &[BootStage::DhcpAck, BootStage::Script, BootStage::Kernel], STEP_MAX)
+            .await?;
+        let tftp =
+            site.events().into_iter().find(|it| it.service == "dhcp" && it.stage == BootStage::TftpStart);
+        ensure!(tftp.is_none(), "{tftp:?}");
+        on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+        let on = relayed.start()?;
+        site.await_stages(&relayed, &[BootStage::DhcpAck, BootStage::Script, BootStage::Kernel], STEP_MAX)
+            .await?;
+        on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+        site.end().await
+    });
+}
+
+/// UEFI behind the relay takes its loader by TFTP and by HTTP through it.
+#[test]
+fn uefi_boots_through_a_relay() {
+    lab::test_aloud("netboot::uefi_boots_through_a_relay", async |folder| {
+        if !is_whole() {
+            return Ok(());
+        }
+        let planes = [Plane::local("near", 16, "br0"), Plane::remote("far", 19)];
+        let mut site = Site::start(&folder, &planes, &[]).await?;
+        site.add_relay("br1", 19).await?;
+        let pxe = site.add_machine(1, 19, Firmware::Uefi, &[Wire::to("br1")])?;
+        let http = site.add_machine(2, 19, Firmware::UefiHttp, &[Wire::to("br1")])?;
+        site.import(&[&pxe, &http])?;
+        for machine in [&pxe, &http] {
+            let on = machine.start()?;
+            let stages = [BootStage::DhcpAck, BootStage::Script, BootStage::Kernel];
+            site.await_stages(machine, &stages, STEP_MAX).await?;
+            on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+        }
+        site.end().await
+    });
+}
+
+/// An arm64 machine is given the loader and the kernel of its kind.
+#[test]
+fn an_arm64_machine_boots_up_to_its_kernel() {
+    lab::test_aloud("netboot::an_arm64_machine_boots_up_to_its_kernel", async |folder| {
+        if !is_whole() {
+            return Ok(());
+        }
+        let mut site = Site::start(&folder, &[Plane::local("near", 16, "br0")], &[]).await?;
+        site.add_arm_image()?;
+        let machine = site.add_machine(1, 16, Firmware::Arm64, &[Wire::to("br0")])?;
+        site.import(&[&machine])?;
+        let set = ["boot", "set", "nid001", "--arch", "arm64", "--kernel", "/arm/latest/vmlinuz"];
+        let more = ["--initrd", "/arm/latest/initrd.img", "--params", "console=ttyAMA0"];
+        site.pilotctl(&[&set[..], &more].concat())?;
+        let on = machine.start()?;
+        let stages = [BootStage::DhcpAck, BootStage::TftpEnd, BootStage::Script, BootStage::Kernel];
+        site.await_stages(&machine, &stages, STEP_MAX).await?;
+        machine
+            .console()
+            .wait_for(r"Booting Linux on physical CPU|EFI stub: Booting Linux", STEP_MAX)
+            .await?;
+        site.steps.reach("nid001", "kernel runs");
+        on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+        site.end().await
+    });
+}
+
+/// The same root by NFS and live, each up to its log-in; by NFS it is written to in memory alone.
+#[test]
+fn a_root_is_booted_by_nfs_and_live() {
+    lab::test_aloud("netboot::a_root_is_booted_by_nfs_and_live", async |folder| {
+        if !is_whole() {
+            return Ok(());
+        }
+        let mut site = Site::start(&folder, &[Plane::local("near", 16, "br0")], &[]).await?;
+        let machine = site.add_machine(1, 16, Firmware::Bios, &[Wire::to("br0")])?;
+        site.import(&[&machine])?;
+        let _server = site.serve_nfs().await?;
+        let nfs = ["boot", "set", "nid001", "--nfs", "172.16.0.254:/srv/compute", "--params", QUIET];
+        site.pilotctl(&nfs)?;
+        for (way, roots) in [("nfs", 0), ("live", 1)] {
+            let read = machine.console().text().len();
+            let on = machine.start()?;
+            machine.console().wait_after(read, " login: ", STEP_MAX).await?;
+            site.steps.reach("nid001", &format!("log-in, root by {way}"));
+            let fetched = site.events().iter().filter(|it| it.stage == BootStage::Root).count();
+            ensure!(fetched == roots, "{way}: the root was fetched {fetched} times over HTTP");
+            on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+            let live = ["boot", "set", "nid001", "--image", "compute", "--params", QUIET];
+            site.pilotctl(&live)?;
+        }
+        site.end().await
+    });
+}
+
+/// Three planes on three NICs of the head, and two on VLANs of a fourth: each node finds the head by the address of its
+/// own plane.
+#[test]
+fn nodes_boot_on_every_plane() {
+    lab::test_aloud("netboot::nodes_boot_on_every_plane", async |folder| {
+        if !is_whole() {
+            return Ok(());
+        }
+        let planes = [
+            Plane::local("a", 16, "br0"),
+            Plane::local("b", 17, "br2"),
+            Plane::local("c", 18, "br3"),
+            Plane::local("red", 20, "trunk.20"),
+            Plane::local("blue", 21, "trunk.21"),
+        ];
+        let mut site = Site::start(&folder, &planes, &[]).await?;
+        let wires = [
+            (16, Wire::to("br0")),
+            (17, Wire::to("br2")),
+            (18, Wire::to("br3")),
+            (20, Wire::tagged("br-trunk", 20)),
+            (21, Wire::tagged("br-trunk", 21)),
+        ];
+        let mut machines = Vec::new();
+        for (nid, (net, wire)) in (1..).zip(wires) {
+            machines.push((net, site.add_machine(nid, net, Firmware::Bios, &[wire])?));
+        }
+        site.import(&machines.iter().map(|it| &it.1).collect::<Vec<_>>())?;
+        for (net, machine) in &machines {
+            let on = machine.start()?;
+            site.await_stages(machine, &[BootStage::DhcpAck, BootStage::Script, BootStage::Initrd], STEP_MAX)
+                .await?;
+            let head = format!("http://172.{net}.0.254:8081/");
+            let console = machine.console().text();
+            ensure!(console.contains(&head), "{head} is not on the console:\n{console}");
+            on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+        }
+        site.end().await
+    });
+}
+
+/// What is booted once is booted once; then the node's own disk, by BIOS and by UEFI.
+#[test]
+fn a_node_boots_once_and_then_from_its_disk() {
+    lab::test_aloud("netboot::a_node_boots_once_and_then_from_its_disk", async |folder| {
+        if !is_whole() {
+            return Ok(());
+        }
+        let mut site = Site::start(&folder, &[Plane::local("near", 16, "br0")], &[]).await?;
+        let bios = site.add_machine(1, 16, Firmware::Bios, &[Wire::to("br0")])?.with_disk()?;
+        let uefi = site.add_machine(2, 16, Firmware::Uefi, &[Wire::to("br0")])?.with_disk()?;
+        site.import(&[&bios, &uefi])?;
+        site.pilotctl(&["boot", "set", "nid001", "nid002", "--local-disk"])?;
+        site.pilotctl(&["boot", "once", "nid001", "--image", "compute", "--params", QUIET])?;
+        let on = bios.start()?;
+        site.await_stages(&bios, &[BootStage::Script, BootStage::Kernel, BootStage::Initrd], STEP_MAX)
+            .await?;
+        let left = async || {
+            let left = site.pilotctl(&["boot", "once", "--output", "json"])?;
+            Ok((left.trim() == "[]").then_some(()))
+        };
+        tests::settle::until(STEP_MAX, "nothing is to be booted once", left).await?;
+        on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+        for machine in [&bios, &uefi] {
+            let read = machine.console().text().len();
+            let on = machine.start()?;
+            machine.console().wait_after(read, "the disk of the node was booted", STEP_MAX).await?;
+            site.steps.reach(&machine.name(), "local disk");
+            on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+        }
+        site.end().await
+    });
+}
