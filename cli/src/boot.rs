@@ -1,6 +1,9 @@
 //! `pilotctl boot`.
 
+mod once;
 mod params;
+mod report;
+mod watch;
 
 use boot::client::{Architecture, Client, Considered, Script};
 use clap::Subcommand;
@@ -15,20 +18,39 @@ use crate::output::{Format, print};
 #[command(after_help = "Examples:
   pilotctl boot script nid001
   pilotctl boot script nid001 --explain      which entry gave what, and which others were considered
+  pilotctl boot set --group compute --image compute:latest
+  pilotctl boot once nid001 --image rescue:latest
   pilotctl boot params list
-  pilotctl boot params set --group compute --kernel http://172.16.0.254:8080/compute/latest/vmlinuz")]
+  pilotctl boot params set --group compute --kernel http://172.16.0.254:8080/compute/latest/vmlinuz
+  pilotctl boot watch 'nid[001-003]'
+  pilotctl boot report                       how the last mass boot went, and why some failed
+  pilotctl boot history nid001")]
 pub(crate) enum Command {
     /// The script that a node would be sent now, and where it comes from
     Script(ScriptArguments),
+    /// Another image, kernel or disk for the next boot alone
+    Once(once::Arguments),
+    /// What nodes, groups or all boot from now on; the same as `params set`
+    #[command(after_help = params::SET_HELP)]
+    Set(params::Set),
+    /// The entries that decide what nodes boot, what they boot once among them; the same as `params show`
+    Show(params::Targets),
     /// Kernel, initrd and command line, by node, group or for all
     #[command(subcommand)]
     Params(params::Command),
+    /// Boots as they happen, a row a node
+    Watch(watch::Arguments),
+    /// What the last mass boot came to: failures by stage and cause, times, the slowest
+    Report(report::ReportArguments),
+    /// The boots of one node, and each step of the last one
+    History(report::HistoryArguments),
 }
 
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "The first of these that has an entry decides: the node's MAC addresses, its xname, its name, \
-its number, its groups in order of label, Default.
+its number, its groups in order of label, Default, [boot.default] of the document. Before all of them comes what \
+the node boots once.
 
 Examples:
   pilotctl boot script nid001
@@ -58,7 +80,13 @@ fn architecture(word: &str) -> Result<Architecture, String> {
 pub(crate) async fn run(head: &Head, command: Command) -> Result<(), Failure> {
     match command {
         Command::Script(arguments) => script(head, &arguments).await,
+        Command::Once(arguments) => once::run(head, arguments).await,
+        Command::Set(arguments) => params::run(head, params::Command::Set(arguments)).await,
+        Command::Show(targets) => params::run(head, params::Command::Show(targets)).await,
         Command::Params(command) => params::run(head, command).await,
+        Command::Watch(arguments) => watch::run(head, &arguments).await,
+        Command::Report(arguments) => report::report(head, &arguments).await,
+        Command::History(arguments) => report::history(head, &arguments).await,
     }
 }
 

@@ -1,5 +1,7 @@
 //! `pilotctl power`.
 
+mod recover;
+
 use clap::Subcommand;
 use domain::Service;
 use power::client::{Action, Boot, Request};
@@ -13,7 +15,8 @@ use crate::{Head, output::Format};
 #[command(after_help = "Examples:
   pilotctl power status 'nid[001-009]'
   pilotctl power on nid001 nid007 --boot pxe
-  pilotctl power cycle x1000c1s7b1n0 --output json")]
+  pilotctl power cycle x1000c1s7b1n0 --output json
+  pilotctl power recover --dry-run             nodes that are on and have not booted")]
 pub(crate) enum Command {
     /// Whether nodes are on
     Status(Nodes),
@@ -27,6 +30,8 @@ pub(crate) enum Command {
     Reset(Switch),
     /// Ask the operating system to shut down
     Soft(Nodes),
+    /// Switch nodes off and on, in stages, that are on without having booted
+    Recover(recover::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -63,6 +68,7 @@ pub(crate) async fn run(head: &Head, command: Command) -> Result<(), Failure> {
         Command::Cycle(it) => (it.nodes, Some(Action::Cycle), it.boot),
         Command::Reset(it) => (it.nodes, Some(Action::Reset), it.boot),
         Command::Soft(nodes) => (nodes, Some(Action::Soft), None),
+        Command::Recover(arguments) => return recover::run(head, arguments).await,
     };
     let nodes = expand(&nodes.nodes)?;
     let verb = action.map_or("status", Action::name);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use boot::client::{Architecture, Client, Entry, Script, Variant};
+use boot::client::{Architecture, Client, Entry, ImageWish, Script, Variant};
 use clap::Subcommand;
 use domain::MacAddr;
 use serde_json::{Map, Value, json};
@@ -11,6 +11,20 @@ use super::{architecture, client};
 use crate::Head;
 use crate::error::Failure;
 use crate::output::{Format, print};
+
+pub(crate) const SET_HELP: &str = "A node's own entries are changed; one that has none gets one by its xname. \
+An image is what its name stands for now, until the entry is set again. A kernel or initrd that begins with a slash is a \
+path on port 8080 of the head.
+
+Examples:
+  pilotctl boot set --group compute --image compute:latest --params 'console=ttyS0,115200 quiet'
+  pilotctl boot set --group compute --kernel /compute/latest/vmlinuz --initrd /compute/latest/initrd \\
+      --params 'console=ttyS0,115200 quiet'
+  pilotctl boot set 'nid[001-009]' --params 'console=ttyS0,115200'
+  pilotctl boot set --group compute --nfs 172.16.0.250:/srv/compute
+  pilotctl boot set --group login --local-disk
+  pilotctl boot set --default --kernel http://172.16.0.254:8080/rescue/latest/vmlinuz
+  pilotctl boot set --group compute --arch arm64 --kernel http://172.16.0.254:8080/arm/latest/vmlinuz";
 
 /// Kernel, initrd and command line, by node, group or for all.
 #[derive(Debug, Subcommand)]
@@ -26,14 +40,7 @@ pub(crate) enum Command {
   pilotctl boot params show --group compute --default")]
     Show(Targets),
     /// Set or change; what is not named stays as it is
-    #[command(after_help = "A node's own entries are changed; one that has none gets one by its xname.
-
-Examples:
-  pilotctl boot params set --group compute --kernel http://172.16.0.254:8080/compute/latest/vmlinuz \\
-      --initrd http://172.16.0.254:8080/compute/latest/initrd --params 'console=ttyS0,115200 quiet'
-  pilotctl boot params set 'nid[001-009]' --params 'console=ttyS0,115200'
-  pilotctl boot params set --default --kernel http://172.16.0.254:8080/rescue/latest/vmlinuz
-  pilotctl boot params set --group compute --arch arm64 --kernel http://172.16.0.254:8080/arm/latest/vmlinuz")]
+    #[command(after_help = SET_HELP)]
     Set(Set),
     /// Take entries away
     #[command(after_help = "Examples:
@@ -78,6 +85,46 @@ pub(crate) struct Set {
     /// For machines of this architecture alone, by iPXE's word; needs --kernel
     #[arg(long, value_parser = architecture, requires = "kernel")]
     arch: Option<Architecture>,
+    /// Kernel, initrd and root of an image: name:tag, a name alone for its tag latest, or sha256:…
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["kernel", "initrd", "arch"])]
+    image: Option<String>,
+    /// The machine's own disk
+    #[arg(long, conflicts_with_all = ["kernel", "initrd", "params", "arch", "image", "nfs"])]
+    local_disk: bool,
+    /// The root file system by NFS, in the place of the one that the command line names
+    #[arg(long, value_name = "SERVER:/PATH", value_parser = nfs_root, conflicts_with = "image")]
+    nfs: Option<String>,
+}
+
+/// `SERVER:/PATH`, with options of mount after a colon if there are any.
+fn nfs_root(text: &str) -> Result<String, String> {
+    let wrong = || "write SERVER:/PATH, as 172.16.0.250:/srv/compute".to_owned();
+    let (server, path) = text.split_once(":/").ok_or_else(wrong)?;
+    let sound = !server.is_empty() && !server.contains('/') && !text.contains(char::is_whitespace);
+    if sound && !path.is_empty() { Ok(text.to_owned()) } else { Err(wrong()) }
+}
+
+/// The command line with a root by NFS in the place of the one that it names (dracut.cmdline(7), "NFS").
+fn with_nfs(params: &str, root: &str) -> String {
+    const OTHER: [&str; 4] = ["root=", "nfsroot=", "rootfstype=", "rd.live.image"];
+    // What nodes write stays in their memory: they share the root.
+    const OWN: [(&str, &str); 3] = [
+        ("rd.live.overlay.overlayfs", "rd.live.overlay.overlayfs=1"),
+        ("ip=", "ip=dhcp"),
+        ("rd.neednet=", "rd.neednet=1"),
+    ];
+    let kept: Vec<&str> = params
+        .split(' ')
+        .filter(|it| !it.is_empty() && !OTHER.iter().any(|other| it.starts_with(other)))
+        .collect();
+    let mut words = vec![format!("root=nfs:{root}")];
+    for (key, word) in OWN {
+        if !kept.iter().any(|it| it.starts_with(key)) {
+            words.push(word.to_owned());
+        }
+    }
+    words.extend(kept.into_iter().map(str::to_owned));
+    words.join(" ")
 }
 
 #[derive(Debug, clap::Args)]
@@ -191,7 +238,8 @@ fn list(head: &Head, entries: &[Entry]) {
 fn row(targets: String, entry: &Entry) -> Vec<String> {
     let other = entry.architectures.iter().map(|(arch, it)| format!("{arch}={}", it.kernel));
     let other = other.collect::<Vec<_>>().join(" ");
-    vec![targets, entry.kernel.clone(), entry.initrd.clone(), entry.params.clone(), other]
+    let kernel = if entry.image.is_empty() { &entry.kernel } else { &entry.image };
+    vec![targets, kernel.clone(), entry.initrd.clone(), entry.params.clone(), other]
 }
 
 /// The first three, and how many more.
@@ -205,7 +253,7 @@ fn short(words: &[Word]) -> String {
 }
 
 async fn show(head: &Head, boot: &Client, targets: &Targets) -> Result<(), Failure> {
-    let entries = boot.entries().await?;
+    let (entries, all_once) = (boot.entries().await?, boot.once().await?);
     let by_word: BTreeMap<Word, &Entry> =
         entries.iter().flat_map(|entry| words_of(entry).into_iter().map(move |it| (it, entry))).collect();
     let (mut shown, mut rows, mut without) = (Map::new(), Vec::new(), Vec::new());
@@ -213,9 +261,23 @@ async fn show(head: &Head, boot: &Client, targets: &Targets) -> Result<(), Failu
         // Of a node, the entries of its groups too.
         let words = match owner.new.as_str() == owner.asked {
             true => owner.there,
-            false => considered(&boot.script(&owner.asked).await?, |_| true),
+            false => {
+                let xname = owner.new.strip_prefix("host:").unwrap_or_default();
+                if let Some(once) = all_once.iter().find(|it| it.node.as_str() == xname) {
+                    let entry = Entry {
+                        kernel: once.kernel.clone(),
+                        initrd: once.initrd.clone(),
+                        params: once.params.clone(),
+                        image: once.image.clone(),
+                        ..Entry::default()
+                    };
+                    rows.push([vec![owner.asked.clone()], row("once".to_owned(), &entry)].concat());
+                    shown.insert(owner.asked.clone(), json!([{"target": "once", "entry": entry}]));
+                }
+                considered(&boot.script(&owner.asked).await?, |source| source != "once")
+            }
         };
-        if words.is_empty() {
+        if words.is_empty() && !shown.contains_key(&owner.asked) {
             without.push(owner.asked.clone());
         }
         for word in words {
@@ -237,33 +299,58 @@ async fn show(head: &Head, boot: &Client, targets: &Targets) -> Result<(), Failu
 }
 
 async fn set(boot: &Client, arguments: Set) -> Result<(), Failure> {
-    let Set { targets, kernel, initrd, params, arch } = arguments;
-    if kernel.is_none() && initrd.is_none() && params.is_none() {
-        return Err(Failure::usage("say what to set: --kernel, --initrd or --params"));
+    let Set { targets, kernel, initrd, params, arch, image, local_disk, nfs } = arguments;
+    let kernel = if local_disk { Some("local-disk".to_owned()) } else { kernel };
+    if kernel.is_none() && initrd.is_none() && params.is_none() && image.is_none() && nfs.is_none() {
+        return Err(Failure::usage(
+            "say what to set: --image, --kernel, --initrd, --params, --nfs or --local-disk",
+        ));
     }
     let owners = targets.owners(boot).await?;
-    if let Some(owner) = owners.iter().find(|it| it.there.is_empty() && (kernel.is_none() || arch.is_some()))
-    {
-        let first = "has no entry of its own yet; give it one first, with --kernel and without --arch";
+    let whole = kernel.is_some() && arch.is_none() || image.is_some();
+    if let Some(owner) = owners.iter().find(|it| it.there.is_empty() && !whole) {
+        let first =
+            "has no entry of its own yet; give it one first, with --image, or --kernel without --arch";
         return Err(Failure::usage(format!("{} {first}", owner.asked)));
     }
     let words: Vec<&Word> = owners
         .iter()
         .flat_map(|it| if it.there.is_empty() { vec![&it.new] } else { it.there.iter().collect() })
         .collect();
-    let mut entry = entry_of(words.iter().copied());
-    match (arch, kernel) {
-        (Some(arch), Some(kernel)) => {
-            let variant = Variant { kernel, initrd: initrd.unwrap_or_default(), params };
-            entry.architectures.insert(arch, variant);
+    // Targets whose command lines differ are set one line at a time.
+    let mut lines: BTreeMap<Option<String>, Vec<&Word>> = BTreeMap::new();
+    if let Some(root) = &nfs {
+        let entries = boot.entries().await?;
+        let old =
+            |word: &Word| entries.iter().find(|it| words_of(it).contains(word)).map(|it| it.params.as_str());
+        for word in &words {
+            let base = params.as_deref().or_else(|| old(word)).unwrap_or_default();
+            lines.entry(Some(with_nfs(base, root))).or_default().push(word);
         }
-        (_, kernel) => {
-            entry.kernel = kernel.unwrap_or_default();
-            entry.initrd = initrd.unwrap_or_default();
-            entry.params = params.unwrap_or_default();
-        }
+    } else {
+        lines.insert(params, words.clone());
     }
-    boot.replace(&entry).await?;
+    for (params, words) in lines {
+        let mut entry = entry_of(words.iter().copied());
+        let (kernel, initrd) = (kernel.clone(), initrd.clone().unwrap_or_default());
+        match (arch, kernel, &image) {
+            (_, _, Some(image)) => {
+                let Entry { hosts, macs, nids, .. } = entry;
+                let image = super::once::with_tag(image);
+                boot.replace_image(&ImageWish { hosts, macs, nids, image, params }).await?;
+                continue;
+            }
+            (Some(arch), Some(kernel), _) => {
+                drop(entry.architectures.insert(arch, Variant { kernel, initrd, params }))
+            }
+            (_, kernel, _) => {
+                entry.kernel = kernel.unwrap_or_default();
+                entry.initrd = initrd;
+                entry.params = params.unwrap_or_default();
+            }
+        }
+        boot.replace(&entry).await?;
+    }
     words.iter().for_each(|it| println!("set {it}"));
     Ok(())
 }
@@ -291,7 +378,21 @@ async fn remove(boot: &Client, Remove { targets, arch }: Remove) -> Result<(), F
 mod tests {
     use boot::client::Entry;
 
-    use super::{entry_of, short, words_of};
+    use super::{entry_of, nfs_root, short, with_nfs, words_of};
+
+    #[test]
+    fn a_root_by_nfs_takes_the_place_of_another() {
+        let line = with_nfs(
+            "root=live:http://h/r rd.live.image rd.neednet=1 console=ttyS0 quiet",
+            "10.0.0.9:/srv/c",
+        );
+        let own = "root=nfs:10.0.0.9:/srv/c rd.live.overlay.overlayfs=1 ip=dhcp";
+        assert_eq!(line, format!("{own} rd.neednet=1 console=ttyS0 quiet"));
+        for bad in ["", "h", "h:x", ":/x", "h:/", "h:/a b", "/h:/x"] {
+            assert!(nfs_root(bad).is_err(), "{bad}");
+        }
+        assert!(nfs_root("h:/srv/c:ro,vers=4").is_ok());
+    }
 
     #[test]
     fn targets_are_written_as_they_are_read() {

@@ -74,9 +74,20 @@ async fn boot_newest_image(
         return Err(Failure::failed("the document has no plane of nodes with an address"));
     };
     let address = plane.addr();
-    let url = |member: &str| format!("http://{address}:8080/{}", text(image, member).trim_start_matches('/'));
-    let root = if image["root"].is_null() { String::new() } else { format!("root=live:{} ", url("root")) };
-    let params = format!("{root}{PARAMETERS} ds=nocloud;s=http://{address}:8081/cloud-init/");
+    let own =
+        document.network.planes.iter().filter(|it| it.kind == PlaneKind::Nodes && !it.addresses.is_empty());
+    // With several planes paths: boot puts the head's address on each machine's own plane before them.
+    let several = own.count() > 1;
+    let place = if several { String::new() } else { format!("http://{address}:8080") };
+    let url = |member: &str| format!("{place}/{}", text(image, member).trim_start_matches('/'));
+    let root = match (image["root"].is_null(), several) {
+        (true, _) => String::new(),
+        (false, false) => format!("root=live:{} ", url("root")),
+        (false, true) => format!("root=live:/images/{}/{}/root ", text(image, "name"), text(image, "tag")),
+    };
+    let seed =
+        if several { String::new() } else { format!(" ds=nocloud;s=http://{address}:8081/cloud-init/") };
+    let params = format!("{root}{PARAMETERS}{seed}");
     let count = macs.len();
     let body = json!({"macs": macs, "kernel": url("kernel"), "initrd": url("initrd"), "params": params});
     boot.text(Method::PUT, "/boot/v1/bootparameters", Some(&body)).await?;

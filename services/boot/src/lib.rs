@@ -15,6 +15,8 @@ mod api;
 pub mod client;
 mod config;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod model;
 mod store;
 mod wire;

@@ -1,10 +1,16 @@
 //! Boot from outside: its router, a real PostgreSQL, and an inventory's feed on a socket.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "it/corpus.rs"]
+mod corpus;
 #[path = "it/harness.rs"]
 mod harness;
+#[path = "it/ipxe.rs"]
+mod ipxe;
 #[path = "it/kernels.rs"]
 mod kernels;
+#[path = "it/once.rs"]
+mod once;
 #[path = "it/outage.rs"]
 mod outage;
 #[path = "it/recordings.rs"]

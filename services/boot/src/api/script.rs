@@ -219,7 +219,7 @@ pub(super) async fn show(
         let telling = Telling { boot: &boot, answer: &answer, inventory, caller: &caller };
         let mut events = Vec::new();
         events.extend(telling.failed(request.failed.as_deref(), arch));
-        events.extend(telling.answered(refused).map(|it| it.sent(text.len() as u64, began.elapsed())));
+        events.extend(telling.answered(&text, refused).map(|it| it.sent(text.len() as u64, began.elapsed())));
         Ok((plain(text), events))
     })?;
     // Not while the inventory is held.

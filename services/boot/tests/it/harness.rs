@@ -134,9 +134,25 @@ impl Running {
         path: &str,
         body: &str,
     ) -> (StatusCode, String) {
+        self.ask_as("curl/8.14.1", uid, method, path, body).await
+    }
+
+    /// The same as a client that calls itself this.
+    async fn ask_as(
+        &self,
+        agent: &str,
+        uid: Option<u32>,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> (StatusCode, String) {
         let peer = uid.map_or_else(|| Peer::of_address([172, 16, 0, 1].into()), Peer::of_uid);
         let request = Request::builder().method(method).uri(path).header(header::HOST, "172.16.0.254:8081");
-        let request = request.extension(peer).body(Body::from(body.to_owned())).unwrap();
+        let request = request
+            .header(header::USER_AGENT, agent)
+            .extension(peer)
+            .body(Body::from(body.to_owned()))
+            .unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
         if status == StatusCode::SERVICE_UNAVAILABLE && !path.ends_with("/readyz") {
@@ -148,6 +164,14 @@ impl Running {
 
     pub(crate) async fn script(&self, query: &str) -> String {
         let (status, text) = self.ask(None, "GET", &format!("/boot/v1/bootscript?{query}"), "").await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        text
+    }
+
+    /// The script that iPXE is given.
+    pub(crate) async fn ipxe(&self, query: &str) -> String {
+        let path = format!("/boot/v1/bootscript?{query}");
+        let (status, text) = self.ask_as("iPXE/1.21.1+git", None, "GET", &path, "").await;
         assert_eq!(status, StatusCode::OK, "{text}");
         text
     }
