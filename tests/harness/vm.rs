@@ -16,6 +16,10 @@ use crate::program::find;
 
 /// UEFI's code, and the variables that each machine has a copy of.
 const OVMF: [&str; 2] = ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"];
+/// The same for arm64.
+const AAVMF: [&str; 2] = ["/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"];
+/// What leaves OVMF nothing but HTTP boot (OvmfPkg/README, "Network Support").
+const HTTP_ALONE: [&str; 3] = ["IPv4PXESupport", "IPv6PXESupport", "IPv6Support"];
 
 /// What a machine starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +28,16 @@ pub enum Firmware {
     Bios,
     /// OVMF with its own PXE; the NIC's ROM is left out, else that iPXE would be first.
     Uefi,
+    /// The same, which boots by HTTP alone.
+    UefiHttp,
+    /// UEFI of an arm64 machine, by PXE.
+    Arm64,
+}
+
+impl Firmware {
+    fn is_uefi(self) -> bool {
+        self != Self::Bios
+    }
 }
 
 /// Where the serial line leads.
@@ -85,7 +99,7 @@ impl Vm {
         let id = format!("n{}", self.more.len());
         let boot = match (boots, self.firmware) {
             (true, Firmware::Bios) => ",bootindex=1",
-            (true, Firmware::Uefi) => ",bootindex=1,romfile=",
+            (true, _) => ",bootindex=1,romfile=",
             (false, _) => ",romfile=",
         };
         self.with(["-netdev", &format!("tap,id={id},ifname={tap},script=no,downscript=no")])
@@ -142,7 +156,11 @@ impl Vm {
     ///
     /// If QEMU or its firmware is not installed.
     pub fn start(&self) -> anyhow::Result<Process> {
-        let qemu = find("qemu-system-x86_64", "qemu-system-x86")?;
+        let arm = self.firmware == Firmware::Arm64;
+        let qemu = match arm {
+            true => find("qemu-system-aarch64", "qemu-system-arm")?,
+            false => find("qemu-system-x86_64", "qemu-system-x86")?,
+        };
         std::fs::create_dir_all(&self.folder).with_context(|| format!("make {}", self.folder.display()))?;
         let log = self.folder.join("console.log").display().to_string();
         let serial = match &self.serial {
@@ -154,24 +172,36 @@ impl Vm {
         let monitor = format!("unix:{},server=on,wait=off", self.monitor().display());
         let mut run = Run::new(&self.name, qemu, self.folder.join("qemu.log"))
             .args(["-name", &self.name, "-no-user-config", "-nodefaults", "-display", "none", "-vga", "none"])
-            .args(["-machine", "q35,graphics=off", "-smp", &self.processors.to_string()])
+            .args([
+                "-machine",
+                if arm { "virt" } else { "q35,graphics=off" },
+                "-smp",
+                &self.processors.to_string(),
+            ])
             .args(["-m", &self.memory_mib.to_string()])
             .args(["-chardev", &serial, "-serial", "chardev:s0", "-monitor", &monitor])
             .args(["-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r0"]);
         // qemu64 is the quickest under TCG: a larger CPU makes the guest choose instructions that TCG is slow at.
-        run = match kvm::works()? {
+        run = match !arm && kvm::works()? {
+            _ if arm => run.args(["-accel", "tcg,thread=multi", "-cpu", "cortex-a57"]),
             true => run.args(["-accel", "kvm", "-cpu", "host"]),
             false => run.args(["-accel", "tcg,thread=multi", "-cpu", "qemu64"]),
         };
-        if self.firmware == Firmware::Uefi {
+        if self.firmware.is_uefi() {
+            let [code, template] = if arm { AAVMF } else { OVMF };
             let variables = self.folder.join("variables.fd");
             if !variables.exists() {
-                let copied = std::fs::copy(OVMF[1], &variables);
-                copied.with_context(|| format!("copy {}; install the package ovmf", OVMF[1]))?;
+                let copied = std::fs::copy(template, &variables);
+                copied.with_context(|| format!("copy {template}; image/prepare installs it"))?;
             }
             run = run
-                .args(["-drive", &format!("if=pflash,format=raw,unit=0,readonly=on,file={}", OVMF[0])])
+                .args(["-drive", &format!("if=pflash,format=raw,unit=0,readonly=on,file={code}")])
                 .args(["-drive", &format!("if=pflash,format=raw,unit=1,file={}", variables.display())]);
+        }
+        if self.firmware == Firmware::UefiHttp {
+            for name in HTTP_ALONE {
+                run = run.args(["-fw_cfg", &format!("name=opt/org.tianocore/{name},string=n")]);
+            }
         }
         run.args(&self.more).spawn()
     }

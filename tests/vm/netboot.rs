@@ -6,11 +6,13 @@ mod site;
 
 use std::time::Duration;
 
-use anyhow::ensure;
-use domain::BootStage;
-use tests::lab;
+use anyhow::{bail, ensure};
+use domain::{BootStage, Service};
+use nix::sys::signal::Signal::SIGKILL;
+use tests::demo::{Demo, Kind, Place};
 use tests::program::is_whole;
 use tests::vm::Firmware;
+use tests::{Node, lab};
 
 use site::{Plane, Site, Wire};
 
@@ -36,11 +38,11 @@ fn uefi_boots_by_http_and_a_bios_through_a_relay() {
         let tftp =
             site.events().into_iter().find(|it| it.service == "dhcp" && it.stage == BootStage::TftpStart);
         ensure!(tftp.is_none(), "{tftp:?}");
-        on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+        on.stop(SIGKILL, STEP_MAX).await?;
         let on = relayed.start()?;
         site.await_stages(&relayed, &[BootStage::DhcpAck, BootStage::Script, BootStage::Kernel], STEP_MAX)
             .await?;
-        on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+        on.stop(SIGKILL, STEP_MAX).await?;
         site.end().await
     });
 }
@@ -62,7 +64,7 @@ fn uefi_boots_through_a_relay() {
             let on = machine.start()?;
             let stages = [BootStage::DhcpAck, BootStage::Script, BootStage::Kernel];
             site.await_stages(machine, &stages, STEP_MAX).await?;
-            on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+            on.stop(SIGKILL, STEP_MAX).await?;
         }
         site.end().await
     });
@@ -90,7 +92,7 @@ fn an_arm64_machine_boots_up_to_its_kernel() {
             .wait_for(r"Booting Linux on physical CPU|EFI stub: Booting Linux", STEP_MAX)
             .await?;
         site.steps.reach("nid001", "kernel runs");
-        on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+        on.stop(SIGKILL, STEP_MAX).await?;
         site.end().await
     });
 }
@@ -115,7 +117,7 @@ fn a_root_is_booted_by_nfs_and_live() {
             site.steps.reach("nid001", &format!("log-in, root by {way}"));
             let fetched = site.events().iter().filter(|it| it.stage == BootStage::Root).count();
             ensure!(fetched == roots, "{way}: the root was fetched {fetched} times over HTTP");
-            on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+            on.stop(SIGKILL, STEP_MAX).await?;
             let live = ["boot", "set", "nid001", "--image", "compute", "--params", QUIET];
             site.pilotctl(&live)?;
         }
@@ -158,7 +160,7 @@ fn nodes_boot_on_every_plane() {
             let head = format!("http://172.{net}.0.254:8081/");
             let console = machine.console().text();
             ensure!(console.contains(&head), "{head} is not on the console:\n{console}");
-            on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+            on.stop(SIGKILL, STEP_MAX).await?;
         }
         site.end().await
     });
@@ -185,14 +187,48 @@ fn a_node_boots_once_and_then_from_its_disk() {
             Ok((left.trim() == "[]").then_some(()))
         };
         tests::settle::until(STEP_MAX, "nothing is to be booted once", left).await?;
-        on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+        on.stop(SIGKILL, STEP_MAX).await?;
         for machine in [&bios, &uefi] {
             let read = machine.console().text().len();
             let on = machine.start()?;
             machine.console().wait_after(read, "the disk of the node was booted", STEP_MAX).await?;
             site.steps.reach(&machine.name(), "local disk");
-            on.stop(nix::sys::signal::Signal::SIGKILL, STEP_MAX).await?;
+            on.stop(SIGKILL, STEP_MAX).await?;
         }
         site.end().await
+    });
+}
+
+/// A node that was switched on while nobody answered has given up; it is found, switched off and on, and boots.
+#[test]
+fn a_node_that_gave_up_is_found_and_booted() {
+    lab::test_aloud("netboot::a_node_that_gave_up_is_found_and_booted", async |folder| {
+        if !is_whole() {
+            return Ok(());
+        }
+        let nodes = [Node::demo(1), Node::demo(3)];
+        let mut demo = Demo::start(&folder, Kind::Processes, &nodes, 2).await?;
+        let Place::Processes(head) = &mut demo.place else { bail!("the head is a machine") };
+        head.stop(Service::Dhcp).await?;
+        demo.press_button(1).await?;
+        let console = demo.bmc(1)?.console();
+        console.wait_for("No bootable device|No more network devices", STEP_MAX).await?;
+        demo.steps.reach("nid001", "gave up");
+        let Place::Processes(head) = &mut demo.place else { bail!("the head is a machine") };
+        head.resume(Service::Dhcp).await?;
+        head.settle().await?;
+        let found = demo.place.pilotctl(&["power", "recover", "--dry-run", "--output", "json"], "")?;
+        let found: serde_json::Value = serde_json::from_str(&found)?;
+        let verdict =
+            |found: &serde_json::Value, node: &Node| found["nodes"][node.xname()]["verdict"].clone();
+        ensure!(verdict(&found, &nodes[0]) == "silent" && verdict(&found, &nodes[1]) == "off", "{found:#}");
+        let begin = tests::demo::Begin::now(demo.bmc(1)?);
+        let done = ["power", "recover", "--stage", "1", "--wait", "100", "--output", "json"];
+        let done: serde_json::Value = serde_json::from_str(&demo.place.pilotctl(&done, "")?)?;
+        ensure!(verdict(&done, &nodes[0]) == "booted" && verdict(&done, &nodes[1]) == "off", "{done:#}");
+        demo.steps.reach("head", "has recovered it");
+        demo.follow(1, begin).await?;
+        eprintln!("{}", demo.steps.table());
+        demo.place.shut_down().await
     });
 }
