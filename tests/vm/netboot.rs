@@ -14,11 +14,16 @@ use tests::program::is_whole;
 use tests::vm::Firmware;
 use tests::{Node, lab};
 
-use site::{Plane, Site, Wire};
+use site::{Plane, Site};
 
 /// How long a step may take on two busy cores.
 const STEP_MAX: Duration = Duration::from_secs(150);
-/// The live root of the compute image, and its console.
+/// The compute image by its paths on the head.
+const IMAGE: [&str; 4] = ["--kernel", "/compute/latest/vmlinuz", "--initrd", "/compute/latest/initrd.img"];
+/// Its live root.
+const LIVE: &str = "root=live:/images/compute/latest/root rd.live.image rd.live.overlay.overlayfs=1 ip=dhcp \
+    rd.neednet=1 console=ttyS0,115200 quiet audit=0 apparmor=0 selinux=0 net.ifnames=0";
+/// What every root needs.
 const QUIET: &str = "console=ttyS0,115200 quiet audit=0 apparmor=0 selinux=0 net.ifnames=0";
 
 /// UEFI's own HTTP boot, and a BIOS behind Debian's relay whose network the head has no leg in, each up to the kernel.
@@ -28,8 +33,8 @@ fn uefi_boots_by_http_and_a_bios_through_a_relay() {
         let planes = [Plane::local("near", 16, "br0"), Plane::remote("far", 19)];
         let mut site = Site::start(&folder, &planes, &[]).await?;
         site.add_relay("br1", 19).await?;
-        let http = site.add_machine(1, 16, Firmware::UefiHttp, &[Wire::to("br0")])?;
-        let relayed = site.add_machine(2, 19, Firmware::Bios, &[Wire::to("br1")])?;
+        let http = site.add_machine(1, 16, Firmware::UefiHttp, "br0")?;
+        let relayed = site.add_machine(2, 19, Firmware::Bios, "br1")?;
         site.import(&[&http, &relayed])?;
         let on = http.start()?;
         // The loader comes by HTTP: no step of TFTP is there.
@@ -57,8 +62,8 @@ fn uefi_boots_through_a_relay() {
         let planes = [Plane::local("near", 16, "br0"), Plane::remote("far", 19)];
         let mut site = Site::start(&folder, &planes, &[]).await?;
         site.add_relay("br1", 19).await?;
-        let pxe = site.add_machine(1, 19, Firmware::Uefi, &[Wire::to("br1")])?;
-        let http = site.add_machine(2, 19, Firmware::UefiHttp, &[Wire::to("br1")])?;
+        let pxe = site.add_machine(1, 19, Firmware::Uefi, "br1")?;
+        let http = site.add_machine(2, 19, Firmware::UefiHttp, "br1")?;
         site.import(&[&pxe, &http])?;
         for machine in [&pxe, &http] {
             let on = machine.start()?;
@@ -79,7 +84,7 @@ fn an_arm64_machine_boots_up_to_its_kernel() {
         }
         let mut site = Site::start(&folder, &[Plane::local("near", 16, "br0")], &[]).await?;
         site.add_arm_image()?;
-        let machine = site.add_machine(1, 16, Firmware::Arm64, &[Wire::to("br0")])?;
+        let machine = site.add_machine(1, 16, Firmware::Arm64, "br0")?;
         site.import(&[&machine])?;
         let set = ["boot", "set", "nid001", "--arch", "arm64", "--kernel", "/arm/latest/vmlinuz"];
         let more = ["--initrd", "/arm/latest/initrd.img", "--params", "console=ttyAMA0"];
@@ -105,7 +110,7 @@ fn a_root_is_booted_by_nfs_and_live() {
             return Ok(());
         }
         let mut site = Site::start(&folder, &[Plane::local("near", 16, "br0")], &[]).await?;
-        let machine = site.add_machine(1, 16, Firmware::Bios, &[Wire::to("br0")])?;
+        let machine = site.add_machine(1, 16, Firmware::Bios, "br0")?;
         site.import(&[&machine])?;
         let _server = site.serve_nfs().await?;
         let nfs = ["boot", "set", "nid001", "--nfs", "172.16.0.254:/srv/compute", "--params", QUIET];
@@ -118,8 +123,7 @@ fn a_root_is_booted_by_nfs_and_live() {
             let fetched = site.events().iter().filter(|it| it.stage == BootStage::Root).count();
             ensure!(fetched == roots, "{way}: the root was fetched {fetched} times over HTTP");
             on.stop(SIGKILL, STEP_MAX).await?;
-            let live = ["boot", "set", "nid001", "--image", "compute", "--params", QUIET];
-            site.pilotctl(&live)?;
+            site.pilotctl(&[&["boot", "set", "nid001"], &IMAGE[..], &["--params", LIVE]].concat())?;
         }
         site.end().await
     });
@@ -141,16 +145,10 @@ fn nodes_boot_on_every_plane() {
             Plane::local("blue", 21, "trunk.21"),
         ];
         let mut site = Site::start(&folder, &planes, &[]).await?;
-        let wires = [
-            (16, Wire::to("br0")),
-            (17, Wire::to("br2")),
-            (18, Wire::to("br3")),
-            (20, Wire::tagged("br-trunk", 20)),
-            (21, Wire::tagged("br-trunk", 21)),
-        ];
+        let bridges = [(16, "br0"), (17, "br2"), (18, "br3"), (20, "br-20"), (21, "br-21")];
         let mut machines = Vec::new();
-        for (nid, (net, wire)) in (1..).zip(wires) {
-            machines.push((net, site.add_machine(nid, net, Firmware::Bios, &[wire])?));
+        for (nid, (net, bridge)) in (1..).zip(bridges) {
+            machines.push((net, site.add_machine(nid, net, Firmware::Bios, bridge)?));
         }
         site.import(&machines.iter().map(|it| &it.1).collect::<Vec<_>>())?;
         for (net, machine) in &machines {
@@ -174,11 +172,11 @@ fn a_node_boots_once_and_then_from_its_disk() {
             return Ok(());
         }
         let mut site = Site::start(&folder, &[Plane::local("near", 16, "br0")], &[]).await?;
-        let bios = site.add_machine(1, 16, Firmware::Bios, &[Wire::to("br0")])?.with_disk()?;
-        let uefi = site.add_machine(2, 16, Firmware::Uefi, &[Wire::to("br0")])?.with_disk()?;
+        let bios = site.add_machine(1, 16, Firmware::Bios, "br0")?.with_disk()?;
+        let uefi = site.add_machine(2, 16, Firmware::Uefi, "br0")?.with_disk()?;
         site.import(&[&bios, &uefi])?;
         site.pilotctl(&["boot", "set", "nid001", "nid002", "--local-disk"])?;
-        site.pilotctl(&["boot", "once", "nid001", "--image", "compute", "--params", QUIET])?;
+        site.pilotctl(&[&["boot", "once", "nid001"], &IMAGE[..], &["--params", LIVE]].concat())?;
         let on = bios.start()?;
         site.await_stages(&bios, &[BootStage::Script, BootStage::Kernel, BootStage::Initrd], STEP_MAX)
             .await?;

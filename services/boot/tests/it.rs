@@ -5,6 +5,8 @@
 mod corpus;
 #[path = "it/harness.rs"]
 mod harness;
+#[path = "it/images.rs"]
+mod images;
 #[path = "it/ipxe.rs"]
 mod ipxe;
 #[path = "it/kernels.rs"]

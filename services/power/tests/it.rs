@@ -7,6 +7,7 @@ mod it {
     mod commands;
     mod faults;
     mod head;
+    mod recover;
     mod rights;
     mod simulator;
 }

@@ -31,14 +31,7 @@ pub(super) struct Plane {
     interface: Option<&'static str>,
 }
 
-/// Where a machine's cable ends.
-#[derive(Clone, Copy)]
-pub(super) struct Wire {
-    bridge: &'static str,
-    vlan: Option<u16>,
-}
-
-/// A machine with one NIC for each wire.
+/// A machine with one NIC.
 pub(super) struct Machine {
     nid: u8,
     net: u8,
@@ -81,24 +74,13 @@ impl Plane {
     }
 }
 
-impl Wire {
-    pub(super) fn to(bridge: &'static str) -> Self {
-        Self { bridge, vlan: None }
-    }
-
-    /// A port of this VLAN on a bridge that tags.
-    pub(super) fn tagged(bridge: &'static str, vlan: u16) -> Self {
-        Self { bridge, vlan: Some(vlan) }
-    }
-}
-
 impl Machine {
     pub(super) fn name(&self) -> String {
         format!("nid{:03}", self.nid)
     }
 
-    fn mac(&self, wire: usize) -> String {
-        format!("52:54:00:10:{wire:02x}:{:02x}", self.nid)
+    fn mac(&self) -> String {
+        format!("52:54:00:10:00:{:02x}", self.nid)
     }
 
     fn xname(&self) -> String {
@@ -129,7 +111,7 @@ impl Machine {
             self.name(),
             self.nid,
             self.xname(),
-            self.mac(0),
+            self.mac(),
             self.net,
             self.nid,
             self.nid,
@@ -178,28 +160,22 @@ impl Site {
         Ok(Self { steps, folder, net, head, relays, since })
     }
 
-    /// A machine that is off; its first wire is the one it boots from.
+    /// A machine that is off, with the NIC that it boots from on this bridge.
     pub(super) fn add_machine(
         &mut self,
         nid: u8,
         net: u8,
         firmware: Firmware,
-        wires: &[Wire],
+        bridge: &str,
     ) -> anyhow::Result<Machine> {
         let folder = self.folder.join(format!("nid{nid:03}"));
         std::fs::create_dir_all(&folder).context("make a machine's folder")?;
         let vm = Vm::new(&format!("nid{nid:03}"), &folder, firmware);
         let vm = vm.serial(Serial::Socket(folder.join("serial.sock")));
         let mut machine = Machine { nid, net, firmware, folder, vm };
-        for (at, wire) in wires.iter().enumerate() {
-            let tap = format!("tap{nid}-{at}");
-            self.net.add_tap(wire.bridge, &tap)?;
-            if let Some(vlan) = wire.vlan {
-                bridge(&["vlan", "del", "dev", &tap, "vid", "1"])?;
-                bridge(&["vlan", "add", "dev", &tap, "vid", &vlan.to_string(), "pvid", "untagged"])?;
-            }
-            machine.vm = machine.vm.clone().nic(&tap, &machine.mac(at), at == 0);
-        }
+        let tap = format!("tap{nid}");
+        self.net.add_tap(bridge, &tap)?;
+        machine.vm = machine.vm.clone().nic(&tap, &machine.mac(), true);
         Ok(machine)
     }
 
@@ -302,7 +278,7 @@ impl Site {
         stages: &[BootStage],
         limit: Duration,
     ) -> anyhow::Result<()> {
-        let (xname, mac) = (machine.xname(), machine.mac(0));
+        let (xname, mac) = (machine.xname(), machine.mac());
         for stage in stages {
             let fits = |it: &Event| {
                 let same = it.node.as_ref() == Some(&xname) || it.mac.as_ref() == Some(&mac);
@@ -326,28 +302,27 @@ impl Site {
     }
 }
 
-/// A bridge that tags, the head's NIC on it as its trunk, and a VLAN of that NIC.
+/// A VLAN of the head's NIC `trunk`, and a bridge `br-<vlan>` for those who are in it untagged, as an access switch has
+/// them. Not every kernel has bridges that tag by themselves.
 fn add_vlan(net: &Net, trunk: &str, vlan: &str) -> anyhow::Result<()> {
-    let (switch, port) = (format!("br-{trunk}"), format!("p-{trunk}"));
+    let far = format!("p-{trunk}");
     if !Path::new("/sys/class/net").join(trunk).exists() {
-        net.add_bridge(&switch)?;
-        ip(&["link", "set", &switch, "type", "bridge", "vlan_filtering", "1"])?;
-        ip(&["link", "add", trunk, "type", "veth", "peer", "name", &port])?;
-        ip(&["link", "set", &port, "master", &switch, "up"])?;
+        ip(&["link", "add", trunk, "type", "veth", "peer", "name", &far])?;
         ip(&["link", "set", trunk, "up"])?;
+        ip(&["link", "set", &far, "up"])?;
     }
-    bridge(&["vlan", "add", "dev", &port, "vid", vlan])?;
-    let name = format!("{trunk}.{vlan}");
-    ip(&["link", "add", "link", trunk, "name", &name, "type", "vlan", "id", vlan])?;
-    ip(&["link", "set", &name, "up"])
+    for end in [trunk, &far] {
+        let name = format!("{end}.{vlan}");
+        ip(&["link", "add", "link", end, "name", &name, "type", "vlan", "id", vlan])?;
+        ip(&["link", "set", &name, "up"])?;
+    }
+    let switch = format!("br-{vlan}");
+    net.add_bridge(&switch)?;
+    ip(&["link", "set", &format!("{far}.{vlan}"), "master", &switch])
 }
 
 fn ip(words: &[&str]) -> anyhow::Result<()> {
     check(Command::new(find("ip", "iproute2")?).args(words))
-}
-
-fn bridge(words: &[&str]) -> anyhow::Result<()> {
-    check(Command::new(find("bridge", "iproute2")?).args(words))
 }
 
 fn check(command: &mut Command) -> anyhow::Result<()> {

@@ -22,7 +22,7 @@ use crate::model::{Asked, Edit, LOCAL_DISK, ONCE, Once, Outcome, Parameters, Set
 use crate::store;
 
 /// How often what was taken while PostgreSQL was away is taken out of its table.
-const SETTLE_EVERY: Duration = Duration::from_secs(5);
+const SETTLE_EVERY: Duration = Duration::from_secs(2);
 
 /// What some nodes are to boot the next time; what is not named is as they would boot now.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -257,8 +257,8 @@ impl Boot {
         Ok(())
     }
 
-    /// Does later what could not be done while PostgreSQL was away, until the stop.
-    pub(crate) async fn settle_until(&self, stop: &CancellationToken) {
+    /// Does later what could not be done while PostgreSQL or images was away, until the stop.
+    pub async fn settle_until(&self, stop: &CancellationToken) {
         let mut every = tokio::time::interval(SETTLE_EVERY);
         while stop.run_until_cancelled(every.tick()).await.is_some() {
             self.settle_once().await;

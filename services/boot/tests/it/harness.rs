@@ -107,8 +107,11 @@ impl Running {
         }
         let config = Config::parse(&document).unwrap();
         let verifier = Arc::new(Verifier::new(&document).unwrap());
-        let router = boot::router(Boot::new(config, inventory.clone(), parameters.clone(), database))
-            .layer(axum::Extension(Guard { service: Service::Boot, verifier }));
+        let boot = Boot::new(config, inventory.clone(), parameters.clone(), database)
+            .with_images(Client::unix(state.join("images.sock")));
+        let (settling, until) = (boot.clone(), stop.clone());
+        upkeep.spawn(async move { settling.settle_until(&until).await });
+        let router = boot::router(boot).layer(axum::Extension(Guard { service: Service::Boot, verifier }));
         Self { router, parameters, inventory, upkeep, stop }
     }
 
