@@ -64,6 +64,8 @@ pub struct HeadOptions {
     pub front: bool,
     /// Other issuers, for `auth.trusted`.
     pub trusted: Vec<Trusted>,
+    /// Whether PostgreSQL writes to its disk what it says is written.
+    pub durable: bool,
 }
 
 /// Another issuer, whose tokens are an administrator's.
@@ -115,6 +117,7 @@ impl Default for HeadOptions {
             ports: Ports::default(),
             front: false,
             trusted: Vec::new(),
+            durable: false,
         }
     }
 }
@@ -149,7 +152,7 @@ impl Head {
         let folder = Folder::make("head")?;
         make_folders(folder.path(), &options.services)?;
         let program = reachable(&program, folder.path())?;
-        let pg = Pg::start().await?;
+        let pg = if options.durable { Pg::start_durable().await? } else { Pg::start().await? };
         pg.make_databases(&options.services)?;
 
         let mut slots = BTreeMap::new();

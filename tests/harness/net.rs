@@ -153,6 +153,12 @@ impl Client {
         Ok(command)
     }
 
+    /// The pid of what holds its namespace.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.holder.pid()
+    }
+
     /// Its namespace, as setns(2) takes it.
     #[must_use]
     pub fn namespace(&self) -> std::path::PathBuf {

@@ -29,9 +29,13 @@ const SETTINGS: [&str; 9] = [
     "log_min_messages=warning",
 ];
 
+/// What is different for figures that are measured: nothing is told to be written that is not.
+const DURABLE: [&str; 3] = ["fsync=on", "synchronous_commit=on", "full_page_writes=on"];
+
 /// A server.
 #[derive(Debug)]
 pub struct Pg {
+    durable: bool,
     process: Option<Process>,
     programs: PathBuf,
     owner: Option<u32>,
@@ -46,6 +50,19 @@ impl Pg {
     ///
     /// If PostgreSQL is not installed or does not start.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::make_one(false).await
+    }
+
+    /// The same, which writes to its disk what it says is written, for measurements. It is in the temporary folder.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub async fn start_durable() -> anyhow::Result<Self> {
+        Self::make_one(true).await
+    }
+
+    async fn make_one(durable: bool) -> anyhow::Result<Self> {
         let programs = VERSIONS.iter().map(|it| PathBuf::from(format!("/usr/lib/postgresql/{it}/bin")));
         let programs = programs.into_iter().find(|it| it.join("initdb").is_file()).with_context(|| {
             format!("no PostgreSQL of {VERSIONS:?} is here; install postgresql, or run image/prepare test")
@@ -60,10 +77,16 @@ impl Pg {
         if let Some(uid) = owner {
             chown(folder.path(), Some(uid.into()), Some(uid.into())).context("give the folder away")?;
         }
-        let mut pg = Self { process: None, programs, owner, folder };
+        let mut pg = Self { durable, process: None, programs, owner, folder };
         pg.make().await?;
         pg.resume().await?;
         Ok(pg)
+    }
+
+    /// The server's pid, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
     }
 
     /// The folder of its socket.
@@ -147,6 +170,9 @@ impl Pg {
         let mut run = self.run("postgres").arg("-D").arg(&data).arg("-k").arg(self.folder.path());
         run = run.on_our_death(Signal::SIGQUIT);
         for setting in SETTINGS {
+            run = run.args(["-c", setting]);
+        }
+        for setting in DURABLE.iter().filter(|_| self.durable) {
             run = run.args(["-c", setting]);
         }
         let process = run.spawn()?;

@@ -5,6 +5,7 @@ mod change;
 mod data;
 mod gateway;
 mod load;
+mod netboot;
 mod table;
 
 use std::os::unix::process::CommandExt;
@@ -15,6 +16,8 @@ use clap::Subcommand;
 use tests::program::build;
 
 use crate::root;
+
+pub(crate) use api::Output;
 
 /// Where the programs are, once they are built.
 const PROGRAMS: &str = "PILOTHOUSE_PROGRAMS";
@@ -30,6 +33,10 @@ pub(crate) struct Arguments {
 enum What {
     Api(api::Arguments),
     Gateway(gateway::Arguments),
+    Netboot(netboot::Arguments),
+    /// The clients of `netboot`'s TFTP rows
+    #[command(hide = true)]
+    TftpLoad(netboot::TftpLoadArguments),
     /// What `gateway` puts behind the front doors
     #[command(hide = true)]
     Backend(gateway::BackendArguments),
@@ -42,6 +49,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.what {
         What::Load => load::run(),
         What::Backend(arguments) => gateway::run_backend(&arguments),
+        What::Netboot(arguments) => netboot::run(&arguments),
+        What::TftpLoad(arguments) => netboot::run_tftp_load(&arguments),
         What::Gateway(arguments) => {
             let profile = if arguments.debug { "dev" } else { "release" };
             gateway::run(&arguments, &build(profile, &["--package", "pilothouse"])?)

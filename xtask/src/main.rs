@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod fleet;
 mod image;
 mod replay;
 mod root;
@@ -25,6 +26,7 @@ enum Command {
     Demo(demo::Arguments),
     Enter(demo::EnterArguments),
     Up(up::Arguments),
+    Fleet(fleet::Arguments),
     Replay(replay::Arguments),
     Test(test::Arguments),
     Image(image::Arguments),
@@ -33,7 +35,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
@@ -41,14 +43,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Enter(arguments) => demo::enter(&arguments),
         Command::Up(arguments) => root::run(up::run(arguments)),
+        Command::Fleet(arguments) => return root::run(fleet::run(arguments)),
         Command::Replay(arguments) => root::runtime()?.block_on(replay::run(arguments)),
         Command::Test(arguments) => test::run(&arguments),
         Command::Image(arguments) => image::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments),
     }
+    .map(|()| ExitCode::SUCCESS)
 }

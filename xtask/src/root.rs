@@ -10,7 +10,7 @@ use nix::unistd::Uid;
 pub(crate) const NAMESPACE: [&str; 5] = ["unshare", "--user", "--map-auto", "--map-root-user", "--"];
 
 /// Runs work that needs many uids: at once when root, else by running ourselves again inside a user namespace.
-pub(crate) fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+pub(crate) fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     if !Uid::effective().is_root() {
         let ourselves = std::env::current_exe().context("find our own program")?;
         let error = Command::new(NAMESPACE[0])

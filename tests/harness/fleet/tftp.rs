@@ -185,9 +185,11 @@ impl Transfer<'_> {
                     self.send(&acknowledgement(number)).await?;
                     return Ok(bytes);
                 }
-            } else if told != Some(expected) {
-                // What was there already, or one too far: from the first that is missing. Said once, else each lost
-                // block would double everything after it.
+            } else if number == expected.wrapping_sub(1) {
+                // What was said of it was lost.
+                in_window = window;
+            } else if number.wrapping_sub(expected) < 0x8000 && told != Some(expected) {
+                // One is missing: from there again. Said once, else each that follows would double everything.
                 told = Some(expected);
                 in_window = window;
             }
