@@ -9,6 +9,7 @@ mod cloud_init;
 mod console;
 mod error;
 mod group;
+mod image;
 mod join;
 mod login;
 mod nodes;
@@ -88,6 +89,9 @@ enum Command {
     /// What nodes boot
     #[command(subcommand)]
     Boot(boot::Command),
+    /// The images that nodes boot: import, list, verify, remove
+    #[command(subcommand)]
+    Image(image::Command),
     /// What nodes become: user-data, meta-data, groups
     #[command(subcommand)]
     CloudInit(cloud_init::Command),
@@ -189,6 +193,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Cert(command) => cert::run(&head, command).await,
         Command::Logs(arguments) => status::logs(&arguments),
         Command::Boot(command) => boot::run(&head, command).await,
+        Command::Image(command) => image::run(&head, command).await,
         Command::CloudInit(command) => cloud_init::run(&head, command).await,
         Command::Join(command) => join::run(&head, command).await,
         Command::Login(arguments) => login::log_in(&arguments).await,

@@ -1,6 +1,9 @@
 //! The service from outside: curl against its TCP socket, PostgreSQL down all the while.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "it/corpus.rs"]
+mod corpus;
+
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
@@ -99,6 +102,52 @@ async fn a_file_that_was_just_put_there_is_served_whole_and_in_parts() {
     let resume = ["-H", &format!("If-Range: {etag}"), "-r", "11999999-"];
     assert_eq!(head.curl(path, &resume).await, (206, content[11_999_999..].to_vec()));
     assert_eq!(head.curl(path, &["-X", "POST"]).await.0, 405);
+    let (status, parts) = head.curl(path, &["-r", "0-3,8-11"]).await;
+    let parts = String::from_utf8_lossy(&parts).into_owned();
+    assert_eq!(status, 206);
+    assert!(parts.contains("content-range: bytes 0-3/12000000\r\n\r\n\0\0\0\0\r\n--"), "{parts:?}");
+    assert!(parts.contains("content-range: bytes 8-11/12000000\r\n\r\n\u{2}\0\0\0\r\n--"), "{parts:?}");
+    // In the background the digest is found, and names the file from then on; its first name still holds.
+    let began = std::time::Instant::now();
+    loop {
+        let (_, fields) = head.curl(path, &["-I"]).await;
+        if String::from_utf8(fields).unwrap().contains("etag: \"sha256-") {
+            break;
+        }
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "the digest is never known");
+    }
+    assert_eq!(head.curl(path, &["-H", &format!("If-None-Match: {etag}")]).await.0, 304);
+    head.stop().await;
+}
+
+/// Several requests by one connection, the second of them sent before the first is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_carries_many_requests_and_nonsense_ends_it() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let head = Head::start();
+    write(&head.root().join("a"), b"first");
+    write(&head.root().join("b"), b"second");
+    assert_eq!(head.curl("/a", &[]).await.0, 200);
+    let ask = |text: &'static str| {
+        let address = head.base.strip_prefix("http://").unwrap().to_owned();
+        async move {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.write_all(text.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        }
+    };
+    let two = "GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answer = ask(two).await;
+    assert!(answer.contains("\r\n\r\nfirstHTTP/1.1 200 OK\r\n") && answer.ends_with("second"), "{answer}");
+    let old = ask("HEAD /a HTTP/1.0\r\n\r\n").await;
+    assert!(old.contains("content-length: 5\r\n") && old.ends_with("\r\n\r\n"), "{old}");
+    let body = ask("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx").await;
+    assert!(body.starts_with("HTTP/1.1 400 ") && body.contains("connection: close"), "{body}");
+    assert!(ask("\x16\x03\x01 nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
+    let long = Box::leak(format!("GET /{} HTTP/1.1\r\n", "a".repeat(9000)).into_boxed_str());
+    assert!(ask(long).await.starts_with("HTTP/1.1 431 "));
     head.stop().await;
 }
 
@@ -155,7 +204,7 @@ async fn images_are_listed_newest_first_and_need_no_database() {
         file.set_modified(old).unwrap();
     }
     assert_eq!(head.curl("/demo/new/vmlinuz", &[]).await.0, 200);
-    assert_eq!(head.curl("/pilothouse/v1/images", &[]).await.0, 401, "the network may not list");
+    assert_eq!(head.curl("/pilothouse/v1/images", &[]).await.0, 404, "nodes are served files alone");
     let client = web::Client::unix(head.folder.path().join("run/images.sock"));
     let tags: Vec<String> =
         images::client::list(&client).await.unwrap().into_iter().map(|it| it.tag).collect();
