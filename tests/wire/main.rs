@@ -12,6 +12,7 @@ mod ochami_lists;
 mod oidc;
 mod outage;
 mod power;
+mod relay;
 mod rights;
 mod rotation;
 mod schema;
