@@ -129,23 +129,24 @@ fn a_root_is_booted_by_nfs_and_live() {
     });
 }
 
-/// Three planes on three NICs of the head, and two on VLANs of a fourth: each node finds the head by the address of its
-/// own plane.
+/// Three planes on three NICs of the head, and where this kernel has VLANs two more on a fourth NIC: each node finds the
+/// head by the address of its own plane.
 #[test]
 fn nodes_boot_on_every_plane() {
     lab::test_aloud("netboot::nodes_boot_on_every_plane", async |folder| {
         if !is_whole() {
             return Ok(());
         }
-        let planes = [
-            Plane::local("a", 16, "br0"),
-            Plane::local("b", 17, "br2"),
-            Plane::local("c", 18, "br3"),
-            Plane::local("red", 20, "trunk.20"),
-            Plane::local("blue", 21, "trunk.21"),
-        ];
+        let mut planes =
+            vec![Plane::local("a", 16, "br0"), Plane::local("b", 17, "br2"), Plane::local("c", 18, "br3")];
+        let mut bridges = vec![(16, "br0"), (17, "br2"), (18, "br3")];
+        if site::has_vlans()? {
+            planes.extend([Plane::local("red", 20, "trunk.20"), Plane::local("blue", 21, "trunk.21")]);
+            bridges.extend([(20, "br-20"), (21, "br-21")]);
+        } else {
+            eprintln!("this kernel has no VLANs: those two planes are left out");
+        }
         let mut site = Site::start(&folder, &planes, &[]).await?;
-        let bridges = [(16, "br0"), (17, "br2"), (18, "br3"), (20, "br-20"), (21, "br-21")];
         let mut machines = Vec::new();
         for (nid, (net, bridge)) in (1..).zip(bridges) {
             machines.push((net, site.add_machine(nid, net, Firmware::Bios, bridge)?));

@@ -302,6 +302,18 @@ impl Site {
     }
 }
 
+/// Whether this kernel knows VLANs, found out on the lab's loopback.
+pub(super) fn has_vlans() -> anyhow::Result<bool> {
+    let ip = || find("ip", "iproute2").map(Command::new);
+    let made =
+        ip()?.args(["link", "add", "link", "lo", "name", "vlan-try", "type", "vlan", "id", "2"]).output();
+    if !made.context("run ip")?.status.success() {
+        return Ok(false);
+    }
+    check(ip()?.args(["link", "del", "vlan-try"]))?;
+    Ok(true)
+}
+
 /// A VLAN of the head's NIC `trunk`, and a bridge `br-<vlan>` for those who are in it untagged, as an access switch has
 /// them. Not every kernel has bridges that tag by themselves.
 fn add_vlan(net: &Net, trunk: &str, vlan: &str) -> anyhow::Result<()> {
