@@ -91,10 +91,17 @@ impl FromRef<Side> for CloudInit {
 pub fn router(service: CloudInit) -> Router {
     let (routes, _) = documented(service);
     // Trailing slashes go before routing: NoCloud's seed URL ends with one.
-    Router::new().fallback(async move |request: Request| {
-        let answer: Result<Response, std::convert::Infallible> = routes.oneshot(without_slash(request)).await;
+    Router::new().fallback(async move |caller: Caller, request: Request| {
+        let request = without_slash(request);
+        let asked = data::asked(request.method(), request.uri().path());
+        let answer: Result<Response, std::convert::Infallible> = routes.oneshot(request).await;
         match answer {
-            Ok(response) => response,
+            Ok(response) => {
+                if let Some((stage, file)) = asked {
+                    data::note_refusal((stage, file), &caller, response.status());
+                }
+                response
+            }
             Err(never) => match never {},
         }
     })

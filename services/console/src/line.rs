@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use daemon::BootEvent;
 use domain::inventory::Endpoint;
-use domain::{Service, event};
+use domain::{BootStage, Service, StageResult, event};
 use futures_util::FutureExt;
 use ipmi::{Deactivation, Session, Sol, SolEvent, SolOptions};
 use power::Bmcs;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::hub::Console;
 use crate::log::Log;
-use crate::model::{MARK, Scribe, Watch, mark_line};
+use crate::model::{MARK, Scribe, Sight, Watch, mark_line};
 
 /// The first wait after a line was lost; it doubles.
 const WAIT_FIRST: Duration = Duration::from_millis(500);
@@ -214,15 +214,34 @@ impl Line {
     fn write(&mut self, data: &[u8]) {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
-        let mut stage = None;
+        let mut sight = None;
         let watch = &mut self.watch;
-        let look = |line: &str| stage = watch.look(line).or(stage);
+        let look = |line: &str| sight = watch.look(line).or(sight);
         self.scribe.write(data, OffsetDateTime::now_utc(), &mut text, look);
         self.append(&text);
         self.text = text;
-        if let Some(stage) = stage {
-            let detail = format!("seen on the console of {}", self.name);
-            BootEvent::new(Service::Console, stage, detail).node(Some(&self.console.node)).send();
+        if let Some(sight) = sight {
+            self.tell_sight(sight);
+        }
+    }
+
+    /// Tells the timeline. The stage of what fails is where the line could be at the earliest; the timeline knows better.
+    fn tell_sight(&self, sight: Sight) {
+        let event = |stage, detail: &str| {
+            let detail = format!("{detail} on the console of {}", self.name);
+            BootEvent::new(Service::Console, stage, detail).node(Some(&self.console.node))
+        };
+        let failed = |stage, detail, why: &str| {
+            event(stage, detail).result(StageResult::Failed).fact("why", why).send();
+        };
+        match sight {
+            Sight::Stage(stage) => event(stage, "seen").send(),
+            Sight::Disk => {
+                failed(BootStage::DhcpDiscover, "a boot from disk, or from nothing, is seen", "boot-order")
+            }
+            Sight::NoName => {
+                failed(BootStage::Kernel, "a name that is not resolved is seen", "name-resolution")
+            }
         }
     }
 

@@ -21,11 +21,24 @@ pub(crate) struct Scribe {
     stamp: Option<(i64, String)>,
 }
 
-/// Finds stages in lines: a log-in prompt, a panic.
+/// What a line of a console tells of a boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// A stage was reached.
+    Stage(BootStage),
+    /// The machine boots its disk, or finds nothing to boot; the head may well have told it to.
+    Disk,
+    /// A name is not resolved.
+    NoName,
+}
+
+/// Finds in lines what they tell of a boot: a log-in prompt, a panic, the disk, a name that is not resolved.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     login_seen: bool,
     panic_seen: bool,
+    disk_seen: bool,
+    name_seen: bool,
 }
 
 impl Scribe {
@@ -116,19 +129,42 @@ fn stamp(now: OffsetDateTime) -> String {
 }
 
 impl Watch {
-    /// The stage that this line shows, once a boot. A line is seen again while it grows.
-    pub(crate) fn look(&mut self, line: &str) -> Option<BootStage> {
+    /// What this line tells, once a boot. A line is seen again while it grows.
+    pub(crate) fn look(&mut self, line: &str) -> Option<Sight> {
+        let once = |seen: &mut bool, sight| (!std::mem::replace(seen, true)).then_some(sight);
         if line.contains("Kernel panic - not syncing") {
             // Its end repeats the words: `---[ end Kernel panic - not syncing: … ]---`.
-            return (!std::mem::replace(&mut self.panic_seen, true)).then_some(BootStage::Panic);
+            return once(&mut self.panic_seen, Sight::Stage(BootStage::Panic));
+        }
+        if is_disk(line) {
+            return once(&mut self.disk_seen, Sight::Disk);
+        }
+        if NO_NAME.iter().any(|it| line.contains(it)) {
+            return once(&mut self.name_seen, Sight::NoName);
         }
         if is_start(line) {
             *self = Self::default();
             return None;
         }
         let prompt = line.len() < 200 && line.trim_end().ends_with("login:") && !line.starts_with("Last ");
-        (prompt && !std::mem::replace(&mut self.login_seen, true)).then_some(BootStage::Login)
+        if prompt { once(&mut self.login_seen, Sight::Stage(BootStage::Login)) } else { None }
     }
+}
+
+/// What programs say of a name that nobody resolves: glibc, curl, dracut, iPXE.
+const NO_NAME: [&str; 4] = [
+    "Temporary failure in name resolution",
+    "Name or service not known",
+    "ould not resolve host",
+    "ipxe.org/3e11618e",
+];
+
+/// What SeaBIOS, EDK2 and GRUB write when they boot a disk, or have nothing to boot.
+fn is_disk(line: &str) -> bool {
+    const WORDS: [&str; 4] = ["Booting from Hard Disk", "No bootable device", "GNU GRUB", "GRUB loading"];
+    let by_uefi =
+        line.contains("BdsDxe: starting") && (line.contains("HARDDISK") || line.contains("Hard Drive"));
+    by_uefi || WORDS.iter().any(|it| line.contains(it))
 }
 
 /// What only a machine that starts writes: firmware, boot loader, kernel, systemd. Systemd's greeting ends with
@@ -143,7 +179,7 @@ mod tests {
     use domain::BootStage;
     use time::macros::datetime;
 
-    use super::{LINE_MAX, Scribe, Watch};
+    use super::{LINE_MAX, Scribe, Sight, Watch};
 
     const NOW: time::OffsetDateTime = datetime!(2026-11-22 13:05:47 UTC);
 
@@ -181,17 +217,38 @@ mod tests {
     #[test]
     fn a_prompt_counts_once_a_boot() {
         let mut watch = Watch::default();
-        assert_eq!(watch.look("nid001 login: "), Some(BootStage::Login));
+        assert_eq!(watch.look("nid001 login: "), Some(Sight::Stage(BootStage::Login)));
         assert_eq!(watch.look("nid001 login: "), None);
         assert_eq!(watch.look("[    0.0] Linux version 6.12"), None);
-        assert_eq!(watch.look("nid001 login:"), Some(BootStage::Login));
+        assert_eq!(watch.look("nid001 login:"), Some(Sight::Stage(BootStage::Login)));
+    }
+
+    #[test]
+    fn a_machine_that_boots_its_disk_or_resolves_no_name_is_seen_once_a_boot() {
+        for (line, sight) in [
+            ("Booting from Hard Disk...", Sight::Disk),
+            ("No bootable device.", Sight::Disk),
+            (
+                "BdsDxe: starting Boot0002 \"UEFI QEMU HARDDISK QM00001 \" from PciRoot(0x0)/Pci(0x1F,0x2)",
+                Sight::Disk,
+            ),
+            ("curl: (6) Could not resolve host: demo.openchami.cluster", Sight::NoName),
+            ("http://demo/k... Error 0x3e11618e (https://ipxe.org/3e11618e)", Sight::NoName),
+        ] {
+            let mut watch = Watch::default();
+            assert_eq!((watch.look(line), watch.look(line)), (Some(sight), None), "{line}");
+            watch.look("SeaBIOS (version 1.16)");
+            assert_eq!(watch.look(line), Some(sight), "{line}");
+        }
+        let network = "BdsDxe: starting Boot0001 \"UEFI PXEv4 (MAC:525400000001)\" from PciRoot(0x0)";
+        assert_eq!(Watch::default().look(network), None);
     }
 
     #[test]
     fn a_greeting_after_the_log_in_is_no_new_boot() {
         let mut watch = Watch::default();
         assert_eq!(watch.look("Welcome to Debian GNU/Linux 13 (trixie)!"), None);
-        assert_eq!(watch.look("nid001 login: "), Some(BootStage::Login));
+        assert_eq!(watch.look("nid001 login: "), Some(Sight::Stage(BootStage::Login)));
         assert_eq!(watch.look("Last failed login:"), None);
         assert_eq!(watch.look("Welcome to Ubuntu 24.04 LTS (GNU/Linux 6.8 x86_64)"), None);
         assert_eq!(watch.look("nid001 login: "), None);
@@ -200,11 +257,11 @@ mod tests {
     #[test]
     fn a_panic_counts_once_however_its_line_came() {
         let mut watch = Watch::default();
-        assert_eq!(watch.look("[ 1.0] Kernel panic - not syncing: V"), Some(BootStage::Panic));
+        assert_eq!(watch.look("[ 1.0] Kernel panic - not syncing: V"), Some(Sight::Stage(BootStage::Panic)));
         assert_eq!(watch.look("[ 1.0] Kernel panic - not syncing: VFS: Unable to mount root fs"), None);
         assert_eq!(watch.look("---[ end Kernel panic - not syncing: VFS ]---"), None);
         assert_eq!(watch.look("SeaBIOS (version 1.16)"), None);
-        assert_eq!(watch.look("Kernel panic - not syncing: VFS"), Some(BootStage::Panic));
+        assert_eq!(watch.look("Kernel panic - not syncing: VFS"), Some(Sight::Stage(BootStage::Panic)));
     }
 
     #[test]

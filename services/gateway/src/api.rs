@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::routing::{get, post};
-use domain::{Scope, Service};
+use domain::{BootStage, Scope, Service};
 use http::header::{CONTENT_LENGTH, DATE};
 use prometheus_client::metrics::counter::Counter;
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::access::{Access, Logged};
 use crate::certificate::Certificate;
 use crate::error::Error;
 use crate::front::{Front, Link};
-use crate::model::{Id, PathError, find_plain_target, find_target, normalise};
+use crate::model::{Id, PathError, find_plain_target, find_target, normalise, stage_of};
 use crate::wire::{self, Framing, Request};
 
 static REQUESTS: LazyLock<Counter> =
@@ -66,6 +66,8 @@ pub(crate) struct Plan {
     /// How long its head was.
     pub(crate) head_bytes: usize,
     pub(crate) access: Option<Box<Access>>,
+    /// What a booting node asks for.
+    pub(crate) stage: Option<(BootStage, &'static str)>,
 }
 
 impl Plan {
@@ -84,6 +86,7 @@ impl Plan {
             begun: Instant::now(),
             head_bytes: 0,
             access: None,
+            stage: None,
         }
     }
 }
@@ -127,6 +130,7 @@ pub(crate) fn plan(
         begun,
         head_bytes: request.length,
         access,
+        stage: if reads { stage_of(request.target.path) } else { None },
     }))
 }
 

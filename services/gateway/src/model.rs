@@ -1,11 +1,13 @@
 //! The decisions: which service a path leads to, what passes on, when a certificate is renewed.
 
+mod boot;
 mod header;
 mod path;
 mod renewal;
 
 use domain::Service;
 
+pub(crate) use boot::stage_of;
 pub(crate) use header::{Hop, Id};
 pub(crate) use path::{PathError, normalise};
 pub(crate) use renewal::{Renewal, Validity};

@@ -8,7 +8,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use domain::Service;
+use daemon::BootEvent;
+use domain::{Service, StageResult};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
@@ -203,9 +204,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<S> {
             Trouble::TooLong => Error::TooLong(front.config.body_limit),
             Trouble::Stalled => Error::Stalled,
             Trouble::Malformed => Error::Malformed("the request's body has chunks that cannot be read"),
-            Trouble::Service(source) => Error::Service { service, source },
+            Trouble::Service(source) => {
+                self.note(&plan, service, &source);
+                Error::Service { service, source }
+            }
         };
         self.refuse(error, &plan, buffers).await
+    }
+
+    /// Tells the timeline that a booting node was not answered.
+    fn note(&self, plan: &Plan, service: Service, failure: &Failure) {
+        let Some((stage, file)) = plan.stage else { return };
+        let why = if matches!(failure, Failure::Broken(_)) { "http-502" } else { "http-503" };
+        let detail = format!("{file}: the service {service} does not answer: {failure}");
+        let event = BootEvent::new(Service::Gateway, stage, detail).ip(self.link.hop.address);
+        event.result(StageResult::Failed).fact("why", why).fact("file", file).send();
     }
 
     async fn exchange(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use daemon::BootEvent;
 use domain::inventory::{Component, Endpoint, Inventory};
-use domain::{BootStage, Service, Xname, event};
+use domain::{BootStage, Service, StageResult, Xname, event};
 use ipmi::Session;
 use ipmi::boot::BootOverride;
 use tokio::sync::Semaphore;
@@ -156,6 +156,13 @@ impl Switchboard {
         }
         drop(turns);
         if let Err(error) = &done {
+            let boots = order.action.is_some_and(Action::boots);
+            if boots && !matches!(error, Error::Impossible(_) | Error::Stopping(_)) {
+                let why = if error.is_unreachable() { "bmc-unreachable" } else { "bmc-failed" };
+                let detail = format!("power: {}", Causes(error));
+                let event = BootEvent::new(Service::Power, BootStage::PowerOn, detail).node(Some(&node.id));
+                event.result(StageResult::Failed).fact("why", why).send();
+            }
             let verb = order.action.map_or("status", Action::name);
             let causes = Causes(error);
             if error.is_unreachable() {

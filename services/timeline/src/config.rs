@@ -69,7 +69,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             keep: Span(Duration::from_secs(30 * 24 * 3600)),
-            queue: 100_000,
+            queue: 200_000,
             together: Span(Duration::from_secs(600)),
             limits: Limits::default(),
         }

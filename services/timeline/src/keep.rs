@@ -86,7 +86,8 @@ impl Queue {
     pub(crate) fn waiting_of(&self, node: &str, boot: OffsetDateTime) -> Vec<Event> {
         let rows = lock(&self.rows);
         let own = rows.iter().filter(|it| it.boot == Some(boot) && it.node.as_deref() == Some(node));
-        own.map(|it| it.event.clone()).collect()
+        // As they are read back from the table: whose they are is said by the boot.
+        own.map(|it| Event { node: None, ..it.event.clone() }).collect()
     }
 
     fn take_rows(&self) -> Vec<Row> {

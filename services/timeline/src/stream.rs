@@ -23,7 +23,7 @@ use crate::client::Update;
 use crate::error::Error;
 use crate::model::{Boot, Finding, Key, Outcome};
 use crate::store::Row;
-use crate::wire::Event;
+use crate::wire::{Event, micros};
 
 /// How often boots that stand still are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -149,7 +149,7 @@ impl Timeline {
 /// The step that did not come.
 fn timeout(finding: &Finding) -> Event {
     Event {
-        time: finding.since,
+        time: micros(finding.since),
         service: Service::Timeline,
         stage: finding.stage,
         node: None,

@@ -90,11 +90,17 @@ pub(crate) fn read(datagram: &[u8], uid: u32, now: OffsetDateTime) -> Result<Eve
     if (event.time - now).abs() > ASTRAY_MAX {
         event.time = now;
     }
+    event.time = micros(event.time);
     // Text in PostgreSQL holds no NUL.
     for text in [&mut event.detail].into_iter().chain(&mut event.image).chain(event.facts.values_mut()) {
         text.retain(|it| it != '\0');
     }
     Ok(event)
+}
+
+/// As exact as PostgreSQL keeps it, so that an instant is the same before and after.
+pub(crate) fn micros(time: OffsetDateTime) -> OffsetDateTime {
+    time.replace_nanosecond(time.nanosecond() / 1000 * 1000).unwrap_or(time)
 }
 
 #[cfg(test)]

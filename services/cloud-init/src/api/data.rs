@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use daemon::BootEvent;
-use domain::{BootStage, Service};
+use domain::{BootStage, Service, StageResult};
 use web::{Caller, Path};
 
 use super::answers::{Answers, Vendor};
@@ -43,6 +43,28 @@ fn note(stage: BootStage, answers: &Answers, caller: &Caller, (bytes, took): (us
         Some(ip) => event.ip(ip).send(),
         None => event.send(),
     }
+}
+
+/// The stage of a booting node that reads this, and the file.
+pub(super) fn asked(method: &Method, path: &str) -> Option<(BootStage, &'static str)> {
+    let (folder, file) = path.rsplit_once('/')?;
+    let stage = match file {
+        "user-data" => (BootStage::Userdata, "user-data"),
+        "meta-data" => (BootStage::Metadata, "meta-data"),
+        "network-config" => (BootStage::Metadata, "network-config"),
+        _ => return None,
+    };
+    (method == Method::GET && folder.starts_with("/cloud-init")).then_some(stage)
+}
+
+/// Tells the timeline that a machine on the network was not given what it asked for. One without a token yet, and one
+/// that may not read a secret, asks again with it.
+pub(super) fn note_refusal((stage, file): (BootStage, &'static str), caller: &Caller, status: StatusCode) {
+    let denied = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    let Some(ip) = caller.address.filter(|_| status.as_u16() >= 400 && !denied) else { return };
+    let detail = format!("{file} was answered with {status}");
+    let event = BootEvent::new(Service::CloudInit, stage, detail).ip(ip).result(StageResult::Failed);
+    event.fact("why", format!("http-{}", status.as_u16())).fact("file", file).send();
 }
 
 /// user-data of the node that asks, known by its address. By the present API `#cloud-config` for everybody;

@@ -197,13 +197,12 @@ fn begin(present: Option<&Boot>, event: &Event) -> Begin {
                 _ => Begin::Same,
             }
         }
-        (Is::DhcpOffer | Is::DhcpAck | Is::TftpStart | Is::TftpEnd | Is::Script | Is::Kernel, _) => {
-            match present {
-                Some(_) if !over => Begin::Same,
-                // A lease that is renewed is no boot.
-                _ if Client::of(event, None) == Client::Os => Begin::None,
-                _ => Begin::New,
-            }
+        // Without the DISCOVER before it, it may be a system's lease.
+        (Is::DhcpOffer | Is::DhcpAck, _) if over && event.fact("client").is_none_or(|it| it == "os") => {
+            Begin::None
+        }
+        (Is::DhcpOffer | Is::DhcpAck | Is::TftpStart | Is::TftpEnd | Is::Script | Is::Kernel, _) if over => {
+            Begin::New
         }
         _ if over => Begin::None,
         _ => Begin::Same,

@@ -239,7 +239,9 @@ impl Boot {
             BootStage::DhcpDiscover if firmware || self.evidence.arch.is_none() => {
                 self.evidence.arch = event.fact("arch").and_then(|it| it.parse().ok()).or(self.evidence.arch);
             }
-            BootStage::DhcpAck if firmware => self.evidence.file = event.image.clone(),
+            BootStage::DhcpAck if firmware => {
+                self.evidence.file = event.fact("file").map(str::to_owned).or_else(|| event.image.clone());
+            }
             BootStage::TftpStart | BootStage::TftpEnd => {
                 // Some fetch autoexec.ipxe or a configuration after it.
                 if self.evidence.place < Place::LoaderDiscover && self.evidence.loader.is_none() {

@@ -99,7 +99,8 @@ pub(crate) fn tell(cause: Cause, boot: &Boot, seen: Seen<'_>) -> (String, String
         seen.waited.map_or_else(String::new, |it| Span(Duration::from_secs(it.as_secs())).to_string());
     let node = &boot.node;
     let mac = boot.mac.map_or_else(|| node.clone(), |it| it.to_string());
-    match early(cause, boot, &fact, &waited, &mac) {
+    let told = seen.event.map(|it| it.detail.as_str()).unwrap_or_default();
+    match early(cause, boot, &fact, (&waited, told), &mac) {
         Some(said) => said,
         None => late(cause, boot, seen, &waited),
     }
@@ -110,7 +111,7 @@ fn early(
     cause: Cause,
     boot: &Boot,
     fact: &dyn Fn(&str) -> String,
-    waited: &str,
+    (waited, told): (&str, &str),
     mac: &str,
 ) -> Option<(String, String)> {
     let node = &boot.node;
@@ -208,7 +209,7 @@ fn early(
             format!("set what it boots: pilotctl boot params set {node} --kernel URL"),
         ),
         Cause::NotBootable => (
-            detail("what it should boot does not fit it"),
+            format!("what it should boot does not fit it: {told}"),
             format!("see why: pilotctl boot script {node} --explain"),
         ),
         _ => return None,
@@ -234,7 +235,12 @@ fn late(cause: Cause, boot: &Boot, seen: Seen<'_>, waited: &str) -> (String, Str
             ),
         ),
         Cause::NotFetched => (
-            format!("{part} was not fetched within {waited}; the script names {url}"),
+            match waited {
+                "" => {
+                    format!("it could not load {part}, and asked nothing of the head; the script names {url}")
+                }
+                _ => format!("{part} was not fetched within {waited}; the script names {url}"),
+            },
             format!("look at its console: pilotctl console {node}; is TCP 8080 open to it?"),
         ),
         Cause::NotFound => (

@@ -62,7 +62,20 @@ pub(crate) fn refusal(boot: &Boot, event: &Event) -> Option<Finding> {
     let mut until = Some(place);
     let mut kind = Kind::Refusal;
     let mut awaited = None;
+    let known = boot.findings.iter().any(|it| it.stage == event.stage && it.kind == Kind::Refusal);
     let cause = match (event.stage, why) {
+        // The machine's own word comes after the head's, which knows why.
+        (_, "not-loaded") if known => return None,
+        (Is::Kernel | Is::Initrd | Is::Root, "not-loaded") => {
+            awaited = Some(place);
+            let by_name = url_of(boot, place).is_some_and(names_a_host);
+            if by_name { Cause::NameResolution } else { Cause::NotFetched }
+        }
+        (Is::Join, _) => {
+            // It boots without its token.
+            (kind, until) = (Kind::Sign, Some(Place::Join));
+            Cause::Other
+        }
         (Is::PowerOn, _) => {
             until = Some(Place::Discover);
             Cause::PowerRefused
@@ -84,7 +97,7 @@ pub(crate) fn refusal(boot: &Boot, event: &Event) -> Option<Finding> {
         (Is::TftpStart, "no-such-file") => Cause::LoaderMissing,
         (Is::TftpStart | Is::TftpEnd, _) => Cause::LoaderBroken,
         (Is::Script, "no-parameters") => Cause::NoParameters,
-        (Is::Script, "not-bootable") => Cause::NotBootable,
+        (Is::Script, "not-bootable" | "not-started") => Cause::NotBootable,
         (Is::Metadata, "http-404") if event.fact("file") == Some("network-config") => {
             (kind, until) = (Kind::Sign, None);
             Cause::NetworkConfig
@@ -115,12 +128,22 @@ pub(crate) fn sign(boot: &Boot, event: &Event) -> Option<Finding> {
     let seen = Seen { event: Some(event), ..Seen::default() };
     let found = |what| Some(finding(boot, what, event.time, seen));
     match event.stage {
+        Is::DhcpDiscover if Client::of(event, Some(boot.evidence.place)) == Client::Os => {
+            // A system that nothing from here has started.
+            let powered = boot.steps.first().is_some_and(|it| it.stage == Is::PowerOn);
+            let alone = powered && boot.steps.len() == 2 && boot.evidence.place == Place::System;
+            if alone {
+                found((Is::DhcpDiscover, Cause::BootOrder, Kind::Refusal, Some(Place::Panic)))
+            } else {
+                None
+            }
+        }
         Is::DhcpDiscover => {
             let secs: u16 = event.fact("secs")?.parse().ok()?;
             // Some clients write it in the other order of bytes.
             let secs = if secs > 600 { secs.swap_bytes() } else { secs };
             let first = boot.steps.iter().any(|it| it.stage == Is::DhcpDiscover && it.times == 1);
-            let late = first && (LATE_S..=600).contains(&secs) && Client::of(event, None) != Client::Os;
+            let late = first && (LATE_S..=600).contains(&secs);
             if late { found((Is::DhcpDiscover, Cause::SpanningTree, Kind::Sign, None)) } else { None }
         }
         Is::TftpStart | Is::TftpEnd => {
@@ -149,9 +172,9 @@ pub(crate) fn silence(
     typical: &Typical,
 ) -> Option<Finding> {
     let awaited = awaited(boot)?;
-    let limit = typical.stretch(&boot.node, awaited, awaited.limit(limits));
-    let waited = Duration::try_from(now - boot.evidence.since).ok()?;
-    if waited < limit {
+    let (limit, waited) = (awaited.limit(limits), Duration::try_from(now - boot.evidence.since).ok()?);
+    // Most boots are far from it; what was learnt is looked up for the others alone.
+    if waited < limit || waited < typical.stretch(&boot.node, awaited, limit) {
         return None;
     }
     let by_name = url_of(boot, awaited).is_some_and(names_a_host);

@@ -264,6 +264,9 @@ fn another_boot_order_is_named_by_what_the_console_shows() {
     let mut prompt = Lab::new();
     prompt.take("+0 power-on\n+25 login");
     assert_eq!(prompt.wrong(), [("dhcp-discover", Cause::BootOrder)]);
+    let mut system = Lab::new();
+    system.take("+0 power-on\n+25 dhcp-discover client=os\n+0 dhcp-offer client=os\n+0 dhcp-ack client=os");
+    assert_eq!(system.wrong(), [("dhcp-discover", Cause::BootOrder)]);
     // A machine that was told to boot its disk by the head is where it should be.
     let mut disk = Lab::new();
     disk.take(FIRMWARE).take(IPXE).take("+1 script kernel=disk\n+2 dhcp-discover why=boot-order\n+30 login");
