@@ -42,6 +42,34 @@ pub struct UnknownMachine {
     pub ip: Option<Ipv4Addr>,
 }
 
+/// Why a client gets what it gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// Sentence by sentence, in the order of the decision.
+    pub rules: Vec<String>,
+    /// The machine, if the inventory has it.
+    pub node: Option<Xname>,
+    /// The plane's name.
+    pub plane: Option<String>,
+    /// What it would be offered; none: no answer.
+    pub answer: Option<Answer>,
+}
+
+/// What a client would be offered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The address; none: another server gives it.
+    pub ip: Option<Ipv4Addr>,
+    /// The head as the client reaches it.
+    pub server: Ipv4Addr,
+    /// For how long, in seconds.
+    pub lease_s: Option<u32>,
+    /// What it boots.
+    pub file: Option<String>,
+    /// Every option by its code, in hexadecimal digits.
+    pub options: std::collections::BTreeMap<u8, String>,
+}
+
 /// A client of dhcp.
 #[derive(Clone, Debug)]
 pub struct Client(web::Client);
@@ -89,5 +117,16 @@ impl Client {
     pub async fn find_lease_by_mac(&self, mac: MacAddr) -> Result<Option<Lease>, ClientError> {
         let found: Vec<Lease> = self.0.get(&format!("/pilothouse/v1/leases?mac={mac}")).await?;
         Ok(found.into_iter().next())
+    }
+
+    /// Why a MAC gets what it gets, or nothing. `query` has what else is known of the client: `relay`, `plane`, `arch`,
+    /// `ipxe`, `http`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn explain(&self, mac: MacAddr, query: &[(&str, String)]) -> Result<Why, ClientError> {
+        let more: String = query.iter().map(|(key, value)| format!("&{key}={value}")).collect();
+        self.0.get(&format!("/pilothouse/v1/why?mac={mac}{more}")).await
     }
 }

@@ -1,16 +1,21 @@
 //! The settings: `[dhcp]`, and what the document says of the planes dhcp answers on.
 
+mod options;
+mod plane;
+
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
-use domain::document::{self, PlaneKind, Pool};
-use domain::{Document, Service};
+use domain::document::PlaneKind;
+use domain::{Document, MacAddr, Service, Xname};
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 
-/// A pool is searched address by address, so that it has a bound.
-const POOL_MAX: u32 = 65_536;
+pub(crate) use self::options::{encode_routes, has_default_route};
+pub(crate) use self::plane::Plane;
+use crate::wire::Options;
 
 /// `[dhcp]`. Every key may be left out.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,6 +25,8 @@ pub(crate) struct Table {
     pub(crate) lease_s: u32,
     /// How long an unknown machine may, in seconds: short, so that it soon asks for its own once it is known.
     pub(crate) pool_lease_s: u32,
+    /// How long an address that a client found in use is not lent to anybody, in seconds.
+    pub(crate) declined_s: u32,
     /// What UEFI clients on x86-64 load, a file of `tftp_root`.
     pub(crate) efi: String,
     /// Where the boot loaders are.
@@ -28,6 +35,51 @@ pub(crate) struct Table {
     pub(crate) script_port: u16,
     /// The port of the images on the head, where UEFI HTTP clients load iPXE.
     pub(crate) images_port: u16,
+    /// The relays that are answered, addresses or networks of them; empty: whichever stands in a network that
+    /// dhcp knows.
+    pub(crate) relays: Vec<Relay>,
+    /// Machines that are in no inventory and yet have an address of their own.
+    pub(crate) reservations: Vec<Reservation>,
+    /// Options for all.
+    pub(crate) options: options::Table,
+    /// Options of a network, by `172.16.0.0/24`.
+    pub(crate) subnets: BTreeMap<Ipv4Net, Scope>,
+    /// Options of a group's members, by its label.
+    pub(crate) groups: BTreeMap<String, Scope>,
+    /// Options of a node, by its xname.
+    pub(crate) nodes: BTreeMap<String, Scope>,
+}
+
+/// Options of some machines.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scope {
+    pub(crate) options: options::Table,
+}
+
+/// A relay's address, or the network it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Relay(pub(crate) Ipv4Net);
+
+impl TryFrom<String> for Relay {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let one = text.parse::<Ipv4Addr>().ok().and_then(|it| Ipv4Net::new(it, 32).ok());
+        let net = one.or_else(|| text.parse().ok());
+        net.map(Self).ok_or_else(|| format!("{text:?} is no relay; write 10.9.0.1 or 10.9.0.0/24"))
+    }
+}
+
+/// An address for a machine that is in no inventory: a switch, a PDU, a console server.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reservation {
+    pub(crate) mac: MacAddr,
+    pub(crate) ip: Ipv4Addr,
+    /// What it is called.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
 }
 
 impl Default for Table {
@@ -35,54 +87,18 @@ impl Default for Table {
         Self {
             lease_s: 86_400,
             pool_lease_s: 300,
+            declined_s: 3600,
             efi: "snponly.efi".to_owned(),
             tftp_root: "/usr/lib/ipxe".into(),
             script_port: 8081,
             images_port: 8080,
+            relays: Vec::new(),
+            reservations: Vec::new(),
+            options: BTreeMap::new(),
+            subnets: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            nodes: BTreeMap::new(),
         }
-    }
-}
-
-/// A network that dhcp answers on; a plane of the document may be several.
-#[derive(Clone, Debug)]
-pub(crate) struct Plane {
-    /// The name of the document's plane.
-    pub(crate) name: String,
-    /// Which network.
-    pub(crate) net: Ipv4Net,
-    /// The head's address on this wire; none if machines are only reached through a relay.
-    pub(crate) head: Option<Ipv4Addr>,
-    /// The NIC by name or MAC, or a link's name; none as above.
-    pub(crate) interface: Option<String>,
-    pub(crate) router: Option<Ipv4Addr>,
-    pub(crate) pool: Option<Pool>,
-    /// Another DHCP server may be there: nobody is refused, no unknown machine is answered.
-    pub(crate) shared: bool,
-}
-
-impl Plane {
-    /// The networks of one of the document's planes.
-    fn of(plane: &document::Plane) -> Vec<Self> {
-        let heads = plane.addresses.iter().map(|it| (it.trunc(), it.addr()));
-        let first = plane.address().map(|it| it.addr());
-        let mut planes: Vec<Self> = Vec::new();
-        for net in plane.networks() {
-            if planes.iter().any(|it| it.net == net) {
-                continue;
-            }
-            let own = heads.clone().find(|it| it.0 == net).map(|it| it.1);
-            let subnet = plane.subnets.iter().find(|it| it.cidr.trunc() == net);
-            planes.push(Self {
-                name: plane.name.clone(),
-                net,
-                head: own.or(first).filter(|_| plane.interface.is_some()),
-                interface: plane.interface.clone(),
-                router: subnet.and_then(|it| it.router),
-                pool: subnet.and_then(|it| it.range),
-                shared: plane.shared,
-            });
-        }
-        planes
     }
 }
 
@@ -91,52 +107,156 @@ impl Plane {
 pub(crate) struct Config {
     pub(crate) table: Table,
     pub(crate) planes: Vec<Plane>,
+    /// The places in `planes` of each wire.
+    pub(crate) wires: Vec<Vec<usize>>,
     /// The DNS domain given to clients.
     pub(crate) domain: String,
     /// How a node without a name is called.
     pub(crate) pattern: String,
-    /// Name servers; empty: the head.
-    pub(crate) dns: Vec<Ipv4Addr>,
+    /// Options of groups in order of label, each over those before it.
+    pub(crate) groups: BTreeMap<String, Options>,
+    /// Options of nodes, over all others.
+    pub(crate) nodes: HashMap<Xname, Options>,
+    /// Places in `table.reservations`.
+    pub(crate) by_mac: HashMap<MacAddr, Vec<usize>>,
+    /// Whose address it is.
+    pub(crate) by_ip: HashMap<Ipv4Addr, MacAddr>,
 }
 
 impl Config {
     /// Reads and checks the settings.
     pub(crate) fn of(document: &Document) -> anyhow::Result<Self> {
         let table: Table = document.table(Service::Dhcp).clone().try_into().context("read [dhcp]")?;
-        ensure!(
-            (600..=31_536_000).contains(&table.lease_s),
-            "dhcp.lease_s: {} is out of range; write 600 (10 min) to 31536000 (a year), 86400 is usual",
-            table.lease_s
-        );
-        ensure!(
-            (60..=3600).contains(&table.pool_lease_s),
-            "dhcp.pool_lease_s: {} is out of range; write 60 to 3600, 300 is usual",
-            table.pool_lease_s
-        );
-        ensure!(
-            crate::model::is_loader(&table.efi),
-            "dhcp.efi: {:?} is no loader; there are {}",
-            table.efi,
-            crate::model::LOADERS.join(", ")
-        );
-        ensure!(table.tftp_root.is_absolute(), "dhcp.tftp_root: write a full path, /usr/lib/ipxe is usual");
+        check_table(&table)?;
         let served = document.network.planes.iter().filter(|it| it.kind != PlaneKind::Site);
-        let planes: Vec<Plane> = served.flat_map(Plane::of).collect();
-        for (plane, pool) in planes.iter().filter_map(|it| Some((it, it.pool?))) {
-            ensure!(
-                pool.last.to_bits() - pool.first.to_bits() < POOL_MAX,
-                "network.planes: the range of {:?} is larger than {POOL_MAX} addresses; make it smaller",
-                plane.name
-            );
-        }
-        Ok(Self {
+        let dns = &document.network.dns;
+        let planes = served.enumerate().flat_map(|(wire, it)| Plane::of(it, wire, dns)).collect();
+        let mut config = Self {
             table,
             planes,
+            wires: Vec::new(),
             domain: document.cluster.domain.clone(),
             pattern: document.cluster.host_pattern.clone(),
-            dns: document.network.dns.clone(),
-        })
+            groups: BTreeMap::new(),
+            nodes: HashMap::new(),
+            by_mac: HashMap::new(),
+            by_ip: HashMap::new(),
+        };
+        plane::check(document, &config.planes)?;
+        config.set_wires();
+        config.read_scopes()?;
+        config.read_reservations()?;
+        Ok(config)
     }
+
+    /// The places of networks by wire.
+    pub(crate) fn set_wires(&mut self) {
+        let count = self.planes.iter().map(|it| it.wire + 1).max().unwrap_or(0);
+        self.wires = vec![Vec::new(); count];
+        for (place, plane) in self.planes.iter().enumerate() {
+            self.wires[plane.wire].push(place);
+        }
+    }
+
+    fn read_scopes(&mut self) -> anyhow::Result<()> {
+        let all = options::read("dhcp.options", &self.table.options)?;
+        for plane in &mut self.planes {
+            plane.options = all.clone();
+        }
+        for (net, scope) in &self.table.subnets {
+            let place = format!("dhcp.subnets.{net}");
+            let options = options::read(&place, &scope.options)?;
+            let mut known = false;
+            for plane in self.planes.iter_mut().filter(|it| it.net == net.trunc()) {
+                plane.options.overlay(&options);
+                known = true;
+            }
+            ensure!(known, "{place}: no plane of network.planes has this network; is it mistyped?");
+        }
+        for (label, scope) in &self.table.groups {
+            let options = options::read(&format!("dhcp.groups.{label}"), &scope.options)?;
+            self.groups.insert(label.to_lowercase(), options);
+        }
+        for (node, scope) in &self.table.nodes {
+            let place = format!("dhcp.nodes.{node}");
+            let xname: Xname = node.parse().with_context(|| place.clone())?;
+            self.nodes.insert(xname, options::read(&place, &scope.options)?);
+        }
+        Ok(())
+    }
+
+    fn read_reservations(&mut self) -> anyhow::Result<()> {
+        for (place, it) in self.table.reservations.iter().enumerate() {
+            let at = |place: usize| format!("dhcp.reservations[{place}]");
+            let plane = self.planes.iter().find(|plane| plane.net.contains(&it.ip));
+            let Some(plane) = plane else {
+                anyhow::bail!("{}: {} is in no network of network.planes", at(place), it.ip);
+            };
+            ensure!(
+                plane.head != Some(it.ip) && plane.router != Some(it.ip),
+                "{}: {} is the head's or the router's own address on {}",
+                at(place),
+                it.ip,
+                plane.label()
+            );
+            let others = || self.table.reservations[..place].iter().enumerate();
+            if let Some((other, _)) = others().find(|other| other.1.ip == it.ip) {
+                anyhow::bail!("{} and {} give {} to two machines", at(other), at(place), it.ip);
+            }
+            // One MAC may have an address on each of several networks.
+            let double = |other: &Reservation| other.mac == it.mac && plane.net.contains(&other.ip);
+            if let Some((other, _)) = others().find(|other| double(other.1)) {
+                anyhow::bail!("{} and {} are both for {} on {}", at(other), at(place), it.mac, plane.label());
+            }
+            if let Some(name) = it.name.as_ref().filter(|it| !it.split('.').all(domain::document::is_label)) {
+                anyhow::bail!("{}: {name:?} is no host name", at(place));
+            }
+            self.by_mac.entry(it.mac).or_default().push(place);
+            self.by_ip.insert(it.ip, it.mac);
+        }
+        Ok(())
+    }
+
+    /// The network of an address.
+    pub(crate) fn place_of(&self, ip: Ipv4Addr) -> Option<usize> {
+        self.planes.iter().position(|it| it.net.contains(&ip))
+    }
+
+    /// What the settings reserve for a machine.
+    pub(crate) fn reservations_of(&self, mac: MacAddr) -> impl Iterator<Item = &Reservation> {
+        self.by_mac.get(&mac).into_iter().flatten().map(|it| &self.table.reservations[*it])
+    }
+
+    /// Whether `ip` is the head's on one of the planes.
+    pub(crate) fn is_head(&self, ip: Ipv4Addr) -> bool {
+        self.planes.iter().any(|it| it.head == Some(ip))
+    }
+}
+
+fn check_table(table: &Table) -> anyhow::Result<()> {
+    ensure!(
+        (600..=31_536_000).contains(&table.lease_s),
+        "dhcp.lease_s: {} is out of range; write 600 (10 min) to 31536000 (a year), 86400 is usual",
+        table.lease_s
+    );
+    ensure!(
+        (60..=86_400).contains(&table.pool_lease_s),
+        "dhcp.pool_lease_s: {} is out of range; write 60 to 86400, 300 is usual",
+        table.pool_lease_s
+    );
+    ensure!(
+        (60..=604_800).contains(&table.declined_s),
+        "dhcp.declined_s: {} is out of range; write 60 to 604800 (a week), 3600 is usual",
+        table.declined_s
+    );
+    ensure!(
+        crate::model::is_loader(&table.efi),
+        "dhcp.efi: {:?} is no loader; there are {}",
+        table.efi,
+        crate::model::LOADERS.join(", ")
+    );
+    ensure!(table.tftp_root.is_absolute(), "dhcp.tftp_root: write a full path, /usr/lib/ipxe is usual");
+    Ok(())
 }
 
 #[cfg(test)]
@@ -147,7 +267,7 @@ mod tests {
     use super::Config;
 
     fn config(extra: &str) -> anyhow::Result<Config> {
-        let range = if extra.contains("range") { "10.1.0.0-10.2.0.0" } else { "10.1.0.0-10.1.0.9" };
+        let range = if extra.contains("range") { "10.1.0.0-10.9.0.0" } else { "10.1.0.0-10.1.0.9" };
         let text = format!(
             r#"version = 1
             cluster = {{ name = "demo", domain = "openchami.cluster" }}
@@ -194,7 +314,7 @@ mod tests {
     fn what_cannot_be_right_is_refused_by_name() {
         for (extra, place) in [
             ("dhcp = { lease_s = 5 }", "lease_s"),
-            ("dhcp = { pool_lease_s = 86400 }", "pool_lease_s"),
+            ("dhcp = { pool_lease_s = 864000 }", "pool_lease_s"),
             ("dhcp = { efi = \"../../etc/shadow\" }", "dhcp.efi"),
             ("dhcp = { tftp_root = \"tftp\" }", "tftp_root"),
             ("dhcp = { lease = 5 }", "lease"),
@@ -203,5 +323,33 @@ mod tests {
             let error = format!("{:#}", config(extra).unwrap_err());
             assert!(error.contains(place), "{extra}: {error}");
         }
+    }
+
+    #[test]
+    fn what_two_places_claim_is_refused_and_both_are_named() {
+        let reserve = |mac: &str, ip: &str| {
+            format!("[[dhcp.reservations]]\nmac = \"02:00:00:00:00:{mac}\"\nip = \"{ip}\"\n")
+        };
+        let plane = |cidr: &str| {
+            format!(
+                "[[network.planes]]\nname = \"other\"\nkind = \"bmc\"\nsubnets = [{{ cidr = \"{cidr}\" }}]\n"
+            )
+        };
+        for (extra, words) in [
+            (reserve("01", "10.0.0.5") + &reserve("02", "10.0.0.5"), ["reservations[0]", "reservations[1]"]),
+            (reserve("01", "10.0.0.5") + &reserve("01", "10.0.0.6"), ["reservations[0]", "reservations[1]"]),
+            (reserve("01", "10.0.0.1"), ["reservations[0]", "own address"]),
+            (reserve("01", "192.0.2.1"), ["reservations[0]", "no network"]),
+            (
+                plane("10.7.0.0/16"),
+                ["10.7.0.0/16 of the plane \"other\"", "10.0.0.0/8 of the plane \"nodes\""],
+            ),
+            ("[dhcp.subnets.\"10.3.0.0/24\"]\noptions = {}\n".to_owned(), ["10.3.0.0/24", "no plane"]),
+            ("[dhcp.nodes.nid001]\noptions = {}\n".to_owned(), ["dhcp.nodes.nid001", "not an xname"]),
+        ] {
+            let error = format!("{:#}", config(&extra).unwrap_err());
+            assert!(words.iter().all(|it| error.contains(it)), "{extra}: {error}");
+        }
+        assert!(config(&(reserve("01", "10.0.0.5") + &reserve("01", "172.16.0.5"))).is_ok());
     }
 }

@@ -1,17 +1,24 @@
 //! Addresses and boot files: DHCPv4 (RFC 2131) for every machine of the inventory that has an address, and
 //! TFTP (RFC 1350) for the network boot loaders.
 //!
-//! - Callers: machines on node and BMC planes and relays (UDP 67), TFTP clients (UDP 69); cloud-init and
-//!   pilotctl over the socket.
-//! - Sockets: `dhcp` and `tftp` (UDP), `http` (UNIX).
-//! - Data: a Mirror of the inventory; leases of unknown machines in `unknown-leases.json`. No database.
-//! - A packet's way: [`wire`] reads it, [`model`] decides, [`wire`] writes the answer, `server` sends it.
+//! - Callers: machines on node and BMC planes and relays (UDP 67), machines that another server gives an address
+//!   (UDP 4011), TFTP clients (UDP 69); cloud-init, join and pilotctl over the socket.
+//! - Sockets: `dhcp`, `proxy` and `tftp` (UDP), `http` (UNIX).
+//! - Data: a Mirror of the inventory; table `lease`: the addresses of machines that have none of their own, with
+//!   `unknown-leases.json` as its last good copy. Known machines have theirs from memory.
+//! - A packet's way: [`wire`] reads it, [`model`] decides, [`wire`] writes the answer, `server` sends it; a lease
+//!   goes by `store` first.
 
+mod alarm;
 mod api;
 pub mod client;
 mod config;
+mod event;
+#[doc(hidden)]
+pub mod fuzz;
 mod model;
 mod net;
+mod rival;
 mod server;
 mod state;
 mod store;
@@ -23,10 +30,15 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use domain::{Document, Service};
 use tokio::task::JoinSet;
+use web::Database;
 use web::mirror::Mirror;
 
+use crate::alarm::Alarms;
 use crate::config::Config;
 use crate::state::State;
+
+/// The tables.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
 /// Checks the document's `[dhcp]` and what it says of the planes that dhcp answers on.
 ///
@@ -43,16 +55,33 @@ pub fn check(document: &Document) -> anyhow::Result<()> {
 ///
 /// Whatever keeps it from starting, or ends one of its parts.
 pub async fn serve(context: daemon::Context) -> anyhow::Result<()> {
+    let database = Database::of(&context);
+    serve_with(context, database).await
+}
+
+/// As [`serve`], on a database of the caller's choice.
+///
+/// # Errors
+///
+/// Whatever keeps it from starting, or ends one of its parts.
+pub async fn serve_with(context: daemon::Context, database: Database) -> anyhow::Result<()> {
     let config = Config::of(&context.document)?;
     let inventory =
         Mirror::load(&context.paths.state, "inventory").context("load the last good inventory")?;
-    let leases_path = context.state(store::LEASES_FILE);
-    let leases = store::load_leases(&leases_path).context("load the leases of unknown machines")?;
+    let path = context.state(store::LEASES_FILE);
+    let leases = store::load_leases(&path, &config).context("load the leases of unknown machines")?;
     let state = Arc::new(State::new(config, inventory.clone(), leases));
+    let alarms = Arc::new(Alarms::new(context.clone()));
     let dhcp = context.sockets().udp("dhcp").context("take the inherited socket")?;
     let tftp = context.sockets().udp("tftp").context("take the inherited socket")?;
-    let (writer, written) = store::writer(leases_path);
-    let dhcp = server::Server::new(dhcp, Arc::clone(&state), writer).context("open the DHCP socket")?;
+    let (keeper, kept) = store::queue();
+    let server = |socket, proxy| {
+        server::Server::new(socket, proxy, Arc::clone(&state), Arc::clone(&alarms), keeper.clone())
+            .context("open the DHCP socket")
+    };
+    // Where no other server is expected, nobody passes this one.
+    let proxy = context.sockets().udp("proxy").ok().map(|it| server(it, true)).transpose()?;
+    let dhcp = server(dhcp, false)?;
     let tftp = tftp::Server::new(tftp, Arc::clone(&state)).context("open the TFTP socket")?;
     context.ready(&format!("the inventory is {}", state::word(inventory.freshness())))?;
 
@@ -66,9 +95,26 @@ pub async fn serve(context: daemon::Context) -> anyhow::Result<()> {
             Ok(())
         }
     });
-    let sender = dhcp.sender();
+    let keeper = store::Keeper {
+        database: database.clone(),
+        state: Arc::clone(&state),
+        alarms: Arc::clone(&alarms),
+        sender: dhcp.sender(),
+        path,
+    };
+    parts.spawn({
+        let stop = stop.clone();
+        async move {
+            database.migrate(&MIGRATIONS, &stop).await;
+            Ok(())
+        }
+    });
+    parts.spawn(keeper.run(kept, stop.clone()));
     parts.spawn(dhcp.run(stop.clone()));
-    parts.spawn(store::write_leases(written, sender, stop.clone()));
+    if let Some(proxy) = proxy {
+        parts.spawn(proxy.run(stop.clone()));
+    }
+    parts.spawn(rival::listen(Arc::clone(&state), alarms, stop.clone()));
     parts.spawn(tftp.run(stop));
     let router = api::router(state);
     parts.spawn(async move { web::serve(&context, router).await });

@@ -1,36 +1,48 @@
-//! The decisions: what a request is answered. Pure: the inventory, the planes, the leases and the time are
-//! given.
+//! The decisions: what a request is answered. Pure: the inventory, the settings, the leases and the time are
+//! given. The same code answers clients and tells `pilotctl dhcp why` rule by rule.
 
 mod boot;
+mod grant;
 mod leases;
+mod place;
+mod stranger;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transfer;
 mod unknown;
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use dhcproto::v4::{DhcpOption, MessageType};
-use domain::Xname;
 use domain::inventory::{Interface, Inventory};
+use domain::{MacAddr, Xname};
 
-pub(crate) use self::boot::{LOADERS, autoexec, boot_file, is_loader};
+pub(crate) use self::boot::{LOADERS, autoexec, client_of, is_loader};
 pub(crate) use self::leases::{Change, Lease, Leases};
+pub(crate) use self::place::{Arrival, find_places};
 pub(crate) use self::transfer::{Session, Step, Window};
 pub(crate) use self::unknown::Unknown;
-use crate::config::{Config, Plane};
-use crate::wire::{Reply, Request};
+use crate::config::Config;
+use crate::wire::{Kind, Reply, Request, code};
 
-/// How a packet arrived.
-#[derive(Debug)]
-pub(crate) struct Arrival<'a> {
-    /// The planes it may belong to: those of its interface, or that of its relay. More than one if they share
-    /// a NIC.
-    pub(crate) planes: Vec<&'a Plane>,
-    /// The head's address it was sent to, or that of the interface.
-    pub(crate) local: Ipv4Addr,
+/// What is known when a request comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct World<'a> {
+    pub(crate) inventory: &'a Inventory,
+    pub(crate) config: &'a Config,
+    pub(crate) leases: &'a Leases,
+    /// What known machines were given.
+    pub(crate) acks: &'a HashMap<Ipv4Addr, Ack>,
+}
+
+/// An ACK to a known machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ack {
+    pub(crate) mac: MacAddr,
+    /// The network's place in the configuration.
+    pub(crate) place: usize,
     /// Seconds since 1970.
-    pub(crate) now: i64,
+    pub(crate) expires: i64,
 }
 
 /// What is done about a request.
@@ -40,8 +52,8 @@ pub(crate) struct Decision {
     pub(crate) node: Option<Xname>,
     /// Why the MAC counts as unknown, if it does.
     pub(crate) unknown: Option<Stranger>,
-    /// The plane, if one fits.
-    pub(crate) plane: Option<String>,
+    /// The place of the network, if one fits.
+    pub(crate) place: Option<usize>,
     /// What changes among the leases of unknown machines.
     pub(crate) change: Option<Change>,
     /// The answer; none: silence.
@@ -50,6 +62,19 @@ pub(crate) struct Decision {
     pub(crate) exhausted: bool,
     /// A sentence for the journal about what is not ordinary.
     pub(crate) note: Option<String>,
+    /// What somebody has to look at.
+    pub(crate) alarm: Option<Alarm>,
+}
+
+/// What somebody has to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Alarm {
+    /// A client found another machine at its address.
+    Declined { mac: MacAddr, ip: Ipv4Addr },
+    /// Two machines are given one address, and the other one has it now.
+    Duplicate { mac: MacAddr, other: MacAddr, ip: Ipv4Addr },
+    /// A client took another server's offer.
+    Rival { mac: MacAddr, server: Ipv4Addr },
 }
 
 /// Why a MAC has no address of its own here.
@@ -62,221 +87,189 @@ pub(crate) enum Stranger {
     NoAddress,
     /// Its addresses belong to other planes.
     OtherPlane,
+    /// Another machine has its address.
+    Taken,
 }
 
-/// Decides. `leases` are those of unknown machines.
+/// What was thought, for whoever asks why.
+#[derive(Debug)]
+pub(crate) enum Trace {
+    Off,
+    On(Vec<String>),
+}
+
+impl Trace {
+    /// Notes a sentence; it is only made if somebody reads it.
+    pub(crate) fn say(&mut self, sentence: impl FnOnce() -> String) {
+        if let Self::On(said) = self {
+            said.push(sentence());
+        }
+    }
+}
+
+/// An address that belongs to a machine.
+#[derive(Clone, Copy, Debug)]
+struct Own {
+    place: usize,
+    ip: Ipv4Addr,
+}
+
+/// Decides.
 pub(crate) fn decide(
-    inventory: &Inventory,
-    config: &Config,
-    leases: &Leases,
+    world: World<'_>,
     arrival: &Arrival<'_>,
     request: &Request,
+    trace: &mut Trace,
 ) -> Decision {
     let mut decision = Decision::default();
-    if arrival.planes.is_empty() {
+    if arrival.places.is_empty() {
+        trace.say(|| "it is on no network that dhcp serves: no answer".to_owned());
         return decision;
     }
-    let interface = inventory.interface_by_mac(request.mac);
+    let interface = world.inventory.interface_by_mac(request.mac);
     decision.node = interface.and_then(|it| it.component.clone());
-    match find_address(interface, arrival) {
-        Ok((plane, address)) => {
-            decision.plane = Some(plane.name.clone());
+    trace.say(|| match (&decision.node, interface) {
+        (Some(node), _) => format!("{} is an interface of {node} in the inventory", request.mac),
+        (None, Some(_)) => format!("{} is in the inventory and belongs to no component", request.mac),
+        (None, None) => format!("{} is not in the inventory", request.mac),
+    });
+    let asked = asked_for(request, arrival, world.config);
+    if let Asked::Another(server) = asked {
+        note_another(world, arrival, request, server, &mut decision);
+    }
+    match find_own(world, interface, arrival, request, &mut decision, trace) {
+        Ok(own) => {
+            decision.place = Some(own.place);
             // Known now: what it held of the pool is free again.
-            decision.change = leases.find(request.mac).map(|_| Change::Release(request.mac));
-            let name = interface.and_then(|it| inventory.component(it.component.as_ref()?));
-            let name = name.map(|it| inventory.name_of(it, &config.pattern));
-            let grant = Grant { plane, address, name, lease_s: config.table.lease_s };
-            answer(config, arrival, request, &grant, &mut decision);
+            let held = world.leases.find(request.mac, own.place);
+            decision.change = held.map(|_| Change::Release(request.mac, own.place));
+            grant::answer(world, arrival, request, own, asked, &mut decision, trace);
         }
         Err(stranger) => {
             decision.unknown = Some(stranger);
-            // A machine on the wrong wire gets no second address: it would hide the mistake.
-            let pool = arrival.planes.iter().find(|it| it.pool.is_some() && !it.shared);
-            decision.plane = pool.or(arrival.planes.first()).map(|it| it.name.clone());
-            if let Some(plane) = pool.filter(|_| stranger != Stranger::OtherPlane) {
-                answer_stranger(inventory, config, leases, (arrival, plane), request, &mut decision);
-            }
+            stranger::answer(world, arrival, request, asked, &mut decision, trace);
         }
     }
     decision
 }
 
-/// The first address of the interface that is on one of the planes.
-fn find_address<'a>(
+/// The address that is the machine's own on this wire: the one it asks for if that is its own, else the first
+/// of the inventory's, then of the settings'.
+fn find_own(
+    world: World<'_>,
     interface: Option<&Interface>,
-    arrival: &Arrival<'a>,
-) -> Result<(&'a Plane, Ipv4Addr), Stranger> {
-    let interface = interface.ok_or(Stranger::NotInInventory)?;
-    let mut addresses = interface.ips().filter_map(|it| match it {
+    arrival: &Arrival<'_>,
+    request: &Request,
+    decision: &mut Decision,
+    trace: &mut Trace,
+) -> Result<Own, Stranger> {
+    let listed = interface.into_iter().flat_map(Interface::ips).filter_map(|it| match it {
         IpAddr::V4(it) => Some(it),
         IpAddr::V6(_) => None,
     });
-    let plane_of = |ip: &Ipv4Addr| arrival.planes.iter().find(|it| it.net.contains(ip));
-    let Some(first) = addresses.next() else { return Err(Stranger::NoAddress) };
-    let found = std::iter::once(first).chain(addresses).find_map(|ip| Some((*plane_of(&ip)?, ip)));
-    found.ok_or(Stranger::OtherPlane)
-}
-
-/// What a machine is to have.
-struct Grant<'a> {
-    plane: &'a Plane,
-    address: Ipv4Addr,
-    name: Option<String>,
-    lease_s: u32,
-}
-
-/// Answers a machine whose address is certain (RFC 2131 section 4.3).
-fn answer(config: &Config, arrival: &Arrival<'_>, request: &Request, grant: &Grant<'_>, to: &mut Decision) {
-    let head = head_of(arrival, request, grant.plane);
-    match request.kind {
-        MessageType::Discover => to.reply = Some(positive(config, request, grant, head, MessageType::Offer)),
-        MessageType::Request => match asked_for(request, arrival, head) {
-            Asked::Another => {}
-            Asked::Address(ip) if ip == grant.address => {
-                to.reply = Some(positive(config, request, grant, head, MessageType::Ack));
-            }
-            Asked::Address(ip) => {
-                to.note = Some(format!("{} asked for {ip} and has {}: refused", request.mac, grant.address));
-                // On a shared wire it may be another server's (DESIGN: safe on shared wires).
-                to.reply = (!grant.plane.shared).then(|| negative(head));
-            }
-            Asked::Nothing => to.note = Some(format!("{} asked for no address", request.mac)),
-        },
-        MessageType::Inform => {
-            let mut reply = positive(config, request, grant, head, MessageType::Ack);
-            reply.yiaddr = Ipv4Addr::UNSPECIFIED;
-            // No lease in an answer to INFORM (RFC 2131 section 4.3.5).
-            reply.options.retain(|it| {
-                use DhcpOption::{AddressLeaseTime, Rebinding, Renewal};
-                !matches!(it, AddressLeaseTime(_) | Renewal(_) | Rebinding(_))
-            });
-            to.reply = Some(reply);
+    let reserved = world.config.reservations_of(request.mac).map(|it| it.ip);
+    let wanted = request.requested.or(Some(request.ciaddr));
+    let (mut any, mut found) = (false, None);
+    for ip in listed.chain(reserved) {
+        any = true;
+        let Some(place) = arrival.place_of(ip, world.config) else {
+            trace.say(|| format!("its address {ip} belongs to another network"));
+            continue;
+        };
+        if wanted == Some(ip) {
+            found = Some(Own { place, ip });
+            break;
         }
-        MessageType::Decline => {
-            to.note = Some(format!(
-                "{} declined {}: another machine uses it; find that one with arping, the address stays",
-                request.mac, grant.address
-            ));
-        }
-        MessageType::Release => to.note = Some(format!("{} released {}", request.mac, grant.address)),
-        _ => {}
+        found = found.or(Some(Own { place, ip }));
     }
-}
-
-/// Answers a machine that has no address of its own, from the plane's pool.
-fn answer_stranger(
-    inventory: &Inventory,
-    config: &Config,
-    leases: &Leases,
-    (arrival, plane): (&Arrival<'_>, &Plane),
-    request: &Request,
-    to: &mut Decision,
-) {
-    let head = head_of(arrival, request, plane);
-    let free = |ip| leases.is_free_for(request.mac, ip, plane, inventory, arrival.now);
-    let held = leases.find(request.mac).map(|it| it.ip).filter(|it| free(*it));
-    let mut give = |ip: Ipv4Addr, kind| {
-        let lease_s = config.table.pool_lease_s;
-        let bound = kind == MessageType::Ack;
-        let expires = arrival.now + if bound { i64::from(lease_s) } else { leases::RESERVED_S };
-        let lease = Lease { mac: request.mac, ip, plane: plane.name.clone(), expires, bound };
-        to.change = Some(Change::Hold(lease));
-        let grant = Grant { plane, address: ip, name: None, lease_s };
-        to.reply = Some(positive(config, request, &grant, head, kind));
+    let Some(own) = found else {
+        return Err(match (any, interface) {
+            (true, _) => Stranger::OtherPlane,
+            (false, Some(_)) => Stranger::NoAddress,
+            (false, None) => Stranger::NotInInventory,
+        });
     };
-    match request.kind {
-        MessageType::Discover => {
-            let wanted = held.or_else(|| request.requested.filter(|it| free(*it)));
-            match wanted.or_else(|| leases.choose(request.mac, plane, inventory, arrival.now)) {
-                Some(ip) => give(ip, MessageType::Offer),
-                None => to.exhausted = true,
-            }
+    if let Some(other) = other_owner(world, own.ip, request.mac) {
+        let active = world.acks.get(&own.ip).filter(|it| it.mac != request.mac && it.expires > arrival.now);
+        if let Some(active) = active {
+            trace.say(|| format!("its address {} is {}'s too, which has it now", own.ip, active.mac));
+            decision.alarm = Some(Alarm::Duplicate { mac: request.mac, other: active.mac, ip: own.ip });
+            return Err(Stranger::Taken);
         }
-        MessageType::Request => match asked_for(request, arrival, head) {
-            Asked::Address(ip) if held.unwrap_or(ip) == ip && free(ip) => give(ip, MessageType::Ack),
-            Asked::Address(ip) => {
-                to.note = Some(format!("{} asked for {ip}, which is not its own: refused", request.mac));
-                to.change = Some(Change::Release(request.mac));
-                to.reply = Some(negative(head));
-            }
-            Asked::Another => to.change = held.map(|_| Change::Release(request.mac)),
-            Asked::Nothing => {}
-        },
-        MessageType::Decline => {
-            to.note =
-                Some(format!("{} declined {:?}: another machine uses it", request.mac, request.requested));
-            to.change = request.requested.filter(|it| Some(*it) == held).map(|ip| Change::Refuse {
-                mac: request.mac,
-                ip,
-                until: arrival.now + leases::REFUSED_S,
-            });
-        }
-        MessageType::Release => to.change = Some(Change::Release(request.mac)),
-        _ => {}
+        trace.say(|| format!("its address {} is {other}'s too, which does not use it now", own.ip));
     }
+    trace.say(|| format!("its own address here is {}", own.ip));
+    Ok(own)
 }
 
+/// Another machine that the inventory or the settings give this address.
+fn other_owner(world: World<'_>, ip: Ipv4Addr, mac: MacAddr) -> Option<MacAddr> {
+    let listed = world.inventory.interface_by_ip(IpAddr::V4(ip)).map(|it| it.mac);
+    let reserved = world.config.by_ip.get(&ip).copied();
+    // The inventory's index names one of several; that one is asked after itself by the ACKs alone.
+    let acked = world.acks.get(&ip).map(|it| it.mac);
+    [listed, reserved, acked].into_iter().flatten().find(|it| *it != mac)
+}
+
+/// What a REQUEST wants (RFC 2131 section 4.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     /// It took another server's offer.
-    Another,
-    /// This address, by option 50 (selecting, init-reboot) or ciaddr (renewing, rebinding).
-    Address(Ipv4Addr),
+    Another(Ipv4Addr),
+    /// What we offered it.
+    Selecting(Ipv4Addr),
+    /// What it had before it was started again.
+    Rebooting(Ipv4Addr),
+    /// To keep what it has.
+    Renewing(Ipv4Addr),
     Nothing,
 }
 
-fn asked_for(request: &Request, arrival: &Arrival<'_>, head: Ipv4Addr) -> Asked {
-    let ours = |it: Ipv4Addr| it == head || arrival.planes.iter().any(|plane| plane.head == Some(it));
-    if request.server.is_some_and(|it| !ours(it)) {
-        return Asked::Another;
+impl Asked {
+    fn ip(self) -> Option<Ipv4Addr> {
+        match self {
+            Self::Selecting(ip) | Self::Rebooting(ip) | Self::Renewing(ip) => Some(ip),
+            Self::Another(_) | Self::Nothing => None,
+        }
     }
-    let renewed = Some(request.ciaddr).filter(|it| !it.is_unspecified());
-    request.requested.or(renewed).map_or(Asked::Nothing, Asked::Address)
 }
 
-/// The head as this client reaches it: its address on the plane; through a relay, the one the relay sends to.
-fn head_of(arrival: &Arrival<'_>, request: &Request, plane: &Plane) -> Ipv4Addr {
-    let here = plane.head.filter(|_| !request.is_relayed());
-    here.unwrap_or(arrival.local)
+fn asked_for(request: &Request, arrival: &Arrival<'_>, config: &Config) -> Asked {
+    if request.kind != Kind::Request {
+        return Asked::Nothing;
+    }
+    let ours = |it: Ipv4Addr| it == arrival.local || config.is_head(it);
+    if let Some(other) = request.server.filter(|it| !ours(*it)) {
+        return Asked::Another(other);
+    }
+    let current = Some(request.ciaddr).filter(|it| !it.is_unspecified());
+    match (request.server, request.requested, current) {
+        (Some(_), Some(ip), _) => Asked::Selecting(ip),
+        (Some(_), None, Some(ip)) | (None, _, Some(ip)) => Asked::Renewing(ip),
+        (None, Some(ip), None) => Asked::Rebooting(ip),
+        (_, None, None) => Asked::Nothing,
+    }
 }
 
-fn positive(
-    config: &Config,
+/// Somebody else's offer was taken. On a shared wire, and of what is no address, that is nobody's business.
+fn note_another(
+    world: World<'_>,
+    arrival: &Arrival<'_>,
     request: &Request,
-    grant: &Grant<'_>,
-    head: Ipv4Addr,
-    kind: MessageType,
-) -> Reply {
-    let net = grant.plane.net;
-    let dns = if config.dns.is_empty() { vec![head] } else { config.dns.clone() };
-    let mut options = vec![
-        DhcpOption::AddressLeaseTime(grant.lease_s),
-        DhcpOption::Renewal(grant.lease_s / 2),
-        DhcpOption::Rebinding(grant.lease_s / 8 * 7),
-        DhcpOption::SubnetMask(net.netmask()),
-        DhcpOption::BroadcastAddr(net.broadcast()),
-    ];
-    options.extend(grant.plane.router.map(|it| DhcpOption::Router(vec![it])));
-    options.push(DhcpOption::DomainNameServer(dns));
-    options.extend(grant.name.clone().map(DhcpOption::Hostname));
-    options.push(DhcpOption::DomainName(config.domain.clone()));
-    options.push(DhcpOption::NtpServers(vec![head]));
-    // No root path (17), though coresmd sends the server's bare address there: iPXE takes 17 for a SAN
-    // device.
-    let boot = boot_file(&config.table, request, head);
-    options.extend(boot.iter().flat_map(|it| it.options.clone()));
-    let booting = boot.is_some();
-    Reply {
-        kind,
-        yiaddr: grant.address,
-        siaddr: if booting { head } else { Ipv4Addr::UNSPECIFIED },
-        server: head,
-        file: boot.map(|it| it.file),
-        options,
+    server: Ipv4Addr,
+    decision: &mut Decision,
+) {
+    let shared = arrival.places.iter().any(|it| world.config.planes[*it].shared);
+    if !shared && !server.is_unspecified() && !server.is_broadcast() {
+        decision.alarm = Some(Alarm::Rival { mac: request.mac, server });
+        decision.note = Some(format!("{} took the offer of another DHCP server, {server}", request.mac));
     }
 }
 
+/// The refusal of an address.
 fn negative(head: Ipv4Addr) -> Reply {
     let none = Ipv4Addr::UNSPECIFIED;
-    let options = vec![DhcpOption::Message("this address is not yours on this network".to_owned())];
-    Reply { kind: MessageType::Nak, yiaddr: none, siaddr: none, server: head, file: None, options }
+    let mut options = crate::wire::Options::default();
+    options.set(code::MESSAGE, b"this address is not yours on this network");
+    Reply { kind: Kind::Nak, yiaddr: none, siaddr: none, server: head, file: None, options }
 }

@@ -1,5 +1,8 @@
 //! The NICs: which plane is behind which interface index, and frames for clients that have no address.
 
+mod batch;
+mod sniff;
+
 use std::collections::HashMap;
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -12,6 +15,8 @@ use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg};
 use socket2::{Domain, Socket, Type};
 
+pub(crate) use self::batch::{BATCH, Datagram, Slot, receive_batch, send_batch};
+pub(crate) use self::sniff::{Heard, Sniffer};
 use crate::config::Plane;
 
 /// An interface of the head.
@@ -175,6 +180,11 @@ mod tests {
             router: None,
             pool: None,
             shared: false,
+            wire: 0,
+            dns: vec![],
+            ntp: vec![],
+            mtu: None,
+            options: crate::wire::Options::default(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::inventory::Inventory;
@@ -10,19 +11,10 @@ use time::OffsetDateTime;
 use web::mirror::{Freshness, Mirror};
 
 use crate::config::Config;
-use crate::model::{Leases, Unknown};
+use crate::model::{Ack, Leases, Unknown};
 
 /// ACKs to known machines that are remembered; the inventory bounds their number, this bounds mistakes.
 const ACKS_MAX: usize = 100_000;
-
-/// An ACK to a known machine.
-#[derive(Clone, Debug)]
-pub(crate) struct Ack {
-    pub(crate) ip: Ipv4Addr,
-    pub(crate) plane: String,
-    /// Seconds since 1970.
-    pub(crate) expires: i64,
-}
 
 /// What the parts of dhcp share. No lock is held over a wait.
 pub(crate) struct State {
@@ -30,13 +22,16 @@ pub(crate) struct State {
     pub(crate) inventory: Mirror<Inventory>,
     leases: Mutex<Leases>,
     unknown: Mutex<Unknown>,
-    acks: Mutex<HashMap<MacAddr, Ack>>,
+    acks: Mutex<HashMap<Ipv4Addr, Ack>>,
+    /// Whether leases can be kept.
+    durable: AtomicBool,
 }
 
 impl State {
     pub(crate) fn new(config: Config, inventory: Mirror<Inventory>, leases: Leases) -> Self {
         let (unknown, acks) = (Mutex::default(), Mutex::default());
-        Self { config, inventory, leases: Mutex::new(leases), unknown, acks }
+        let durable = AtomicBool::new(false);
+        Self { config, inventory, leases: Mutex::new(leases), unknown, acks, durable }
     }
 
     pub(crate) fn leases(&self) -> MutexGuard<'_, Leases> {
@@ -47,20 +42,18 @@ impl State {
         self.unknown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn acks(&self) -> MutexGuard<'_, HashMap<MacAddr, Ack>> {
+    pub(crate) fn acks(&self) -> MutexGuard<'_, HashMap<Ipv4Addr, Ack>> {
         self.acks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers an ACK to a known machine.
-    pub(crate) fn note_ack(&self, mac: MacAddr, ack: Ack) {
-        let mut acks = self.acks();
-        if acks.len() >= ACKS_MAX {
-            let now = now();
-            acks.retain(|_, it| it.expires > now);
-        }
-        if acks.len() < ACKS_MAX {
-            acks.insert(mac, ack);
-        }
+    /// Whether leases can be kept.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable.load(Ordering::Relaxed)
+    }
+
+    /// Says whether leases can be kept from now on; true if that is news.
+    pub(crate) fn set_durable(&self, durable: bool) -> bool {
+        self.durable.swap(durable, Ordering::Relaxed) != durable
     }
 
     /// The machine behind an address: by the inventory, else by the leases of unknown machines.
@@ -70,6 +63,16 @@ impl State {
             Some((interface.component.clone(), Some(interface.mac)))
         });
         known.unwrap_or_else(|| (None, self.leases().find_by_ip(ip, now()).map(|it| it.mac)))
+    }
+}
+
+/// Remembers an ACK to a known machine.
+pub(crate) fn note_ack(acks: &mut HashMap<Ipv4Addr, Ack>, ip: Ipv4Addr, ack: Ack, now: i64) {
+    if acks.len() >= ACKS_MAX && !acks.contains_key(&ip) {
+        acks.retain(|_, it| it.expires > now);
+    }
+    if acks.len() < ACKS_MAX {
+        acks.insert(ip, ack);
     }
 }
 

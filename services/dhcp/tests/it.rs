@@ -4,6 +4,9 @@
 #[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod it {
     mod clients;
+    mod corpus;
+    mod desk;
+    mod durable;
     mod inventory;
     mod lab;
     mod loader;
@@ -11,6 +14,7 @@ mod it {
     mod rough;
     mod service;
     mod stranger;
+    mod wire;
 
     use std::time::Duration;
 

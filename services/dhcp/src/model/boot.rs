@@ -2,11 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::DhcpOption;
 use domain::MacAddr;
 
+use super::Trace;
 use crate::config::Table;
-use crate::wire::{Request, unknown};
+use crate::wire::{Options, Request, code};
 
 /// The loaders served, by the names of Debian's package ipxe.
 pub(crate) const LOADERS: [&str; 9] = [
@@ -21,44 +21,86 @@ pub(crate) const LOADERS: [&str; 9] = [
     "ipxe.pxe",
 ];
 
+/// Option 43 of a PXE server (PXE 2.1): take the boot file that stands here and look for no other server.
+const VENDOR_PXE: [u8; 4] = [6, 1, 8, 255];
+
 /// Whether a name is one of [`LOADERS`].
 pub(crate) fn is_loader(name: &str) -> bool {
     LOADERS.contains(&name)
 }
 
-/// A boot file and the options that go with it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Boot {
-    pub(crate) file: String,
-    pub(crate) options: Vec<DhcpOption>,
-}
-
 /// How a client loads its first file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Tftp,
     Http,
 }
 
-/// What a client is told to boot; none if it boots nothing, or nothing we have.
-pub(crate) fn boot_file(table: &Table, request: &Request, head: Ipv4Addr) -> Option<Boot> {
-    let tftp_name = || DhcpOption::TFTPServerName(head.to_string().into_bytes());
-    let boot_name = |file: &str| DhcpOption::BootfileName(file.as_bytes().to_vec());
+/// What asks: for the journal and the timeline.
+pub(crate) fn client_of(request: &Request) -> &'static str {
+    if request.is_ipxe {
+        "ipxe"
+    } else if request.is_vendor("HTTPClient") {
+        "http"
+    } else if request.is_vendor("PXEClient") || request.architecture.is_some() {
+        "pxe"
+    } else {
+        "system"
+    }
+}
+
+/// What a client is told to boot, and the options that go with it; none if it boots nothing, or nothing we
+/// have.
+pub(crate) fn boot_file(
+    table: &Table,
+    request: &Request,
+    head: Ipv4Addr,
+    options: &mut Options,
+    trace: &mut Trace,
+) -> Option<String> {
     if request.is_ipxe {
         let file = script_of(table, head, request.mac);
+        options.set(code::BOOT_FILE, file.as_bytes());
         // 175.176=1: there is no proxyDHCP server, so do not wait for one.
-        let options = vec![boot_name(&file), unknown(175, vec![176, 1, 1])];
-        return Some(Boot { file, options });
+        options.set(code::IPXE, &[176, 1, 1]);
+        trace.say(|| format!("it is iPXE (option 77 or 175): it boots its script, {file}"));
+        return Some(file);
     }
-    let (loader, way) = loader_of(table, request)?;
+    let Some((loader, way)) = loader_of(table, request) else {
+        trace.say(|| match request.architecture {
+            Some(it) => format!("it boots by network as architecture {it}, for which there is no loader"),
+            None => "it says nothing of booting (options 60 and 93): no boot file".to_owned(),
+        });
+        return None;
+    };
+    let architecture = request.architecture.unwrap_or(0);
+    trace.say(|| format!("its architecture (option 93) is {architecture}: it loads {loader} by {way:?}"));
+    // A PXE client looks for its machine's identifier coming back (RFC 4578 section 2.4).
+    if let Some(machine) = request.options.get(code::MACHINE) {
+        options.set(code::MACHINE, machine);
+    }
     Some(match way {
-        Way::Tftp => Boot { file: loader.to_owned(), options: vec![tftp_name(), boot_name(loader)] },
+        Way::Tftp => {
+            options.set(code::BOOT_FILE, loader.as_bytes());
+            options.set(code::TFTP_SERVER, head.to_string().as_bytes());
+            loader.to_owned()
+        }
         Way::Http => {
             let file = format!("http://{head}:{}/ipxe/{loader}", table.images_port);
+            options.set(code::BOOT_FILE, file.as_bytes());
             // The client drops what does not say HTTPClient (UEFI 2.10 section 24.7.3.1).
-            let class = DhcpOption::ClassIdentifier(b"HTTPClient".to_vec());
-            Boot { options: vec![class, boot_name(&file)], file }
+            options.set(code::CLASS, b"HTTPClient");
+            file
         }
     })
+}
+
+/// Makes of a boot file's options those of a server that stands beside the one that gives addresses.
+pub(crate) fn as_proxy(options: &mut Options) {
+    if options.get(code::CLASS).is_none() {
+        options.set(code::CLASS, b"PXEClient");
+        options.set(code::VENDOR, &VENDOR_PXE);
+    }
 }
 
 /// The loader for the client's architecture (IANA's "Processor Architecture Types", option 93).
@@ -70,16 +112,16 @@ fn loader_of<'a>(table: &'a Table, request: &Request) -> Option<(&'a str, Way)> 
         None if request.is_vendor("PXEClient") => 0,
         None => return None,
     };
+    let way = if is_http { Way::Http } else { Way::Tftp };
     Some(match architecture {
         0x00 => ("undionly.kpxe", Way::Tftp),
-        0x07 | 0x09 if is_http => (&table.efi, Way::Http),
-        0x07 | 0x09 => (&table.efi, Way::Tftp),
-        0x0b => ("ipxe-arm64.efi", Way::Tftp),
+        0x07 | 0x09 => (&table.efi, way),
+        0x0b => ("ipxe-arm64.efi", way),
         0x10 | 0x11 => (&table.efi, Way::Http),
         0x13 => ("ipxe-arm64.efi", Way::Http),
-        0x1b => ("ipxe-riscv64.efi", Way::Tftp),
+        0x1b => ("ipxe-riscv64.efi", way),
         0x1c => ("ipxe-riscv64.efi", Way::Http),
-        0x27 => ("ipxe-loong64.efi", Way::Tftp),
+        0x27 => ("ipxe-loong64.efi", way),
         0x28 => ("ipxe-loong64.efi", Way::Http),
         _ => return None,
     })
@@ -105,18 +147,19 @@ pub(crate) fn autoexec(table: &Table, head: Ipv4Addr) -> String {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use dhcproto::v4::DhcpOption;
-
-    use super::{boot_file, is_loader};
+    use super::{as_proxy, boot_file, is_loader};
     use crate::config::Table;
-    use crate::wire::Request;
+    use crate::model::Trace;
     use crate::wire::tests::packet;
+    use crate::wire::{Options, Request};
 
     const HEAD: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 254);
 
-    fn boot(options: &[(u8, &[u8])]) -> Option<super::Boot> {
+    fn boot(options: &[(u8, &[u8])]) -> (Option<String>, Options) {
         let options = [&[(53, [1].as_slice())], options].concat();
-        boot_file(&Table::default(), &Request::read(&packet(&options)).unwrap(), HEAD)
+        let request = Request::read(&packet(&options)).unwrap();
+        let mut given = Options::default();
+        (boot_file(&Table::default(), &request, HEAD, &mut given, &mut Trace::Off), given)
     }
 
     #[test]
@@ -129,30 +172,44 @@ mod tests {
             (27, "ipxe-riscv64.efi"),
             (39, "ipxe-loong64.efi"),
         ] {
-            let boot = boot(&[(93, &[0, architecture]), (60, b"PXEClient:Arch")]).unwrap();
-            assert_eq!(boot.file, file);
+            let (boots, options) = boot(&[(93, &[0, architecture]), (60, b"PXEClient:Arch"), (97, &[0; 17])]);
+            assert_eq!(boots.as_deref(), Some(file));
             assert!(is_loader(file));
-            assert!(boot.options.contains(&DhcpOption::TFTPServerName(b"172.16.0.254".to_vec())));
+            assert_eq!(options.get(66), Some(b"172.16.0.254".as_slice()));
+            assert_eq!(options.get(97), Some([0; 17].as_slice()), "the machine's identifier comes back");
         }
-        assert_eq!(boot(&[(93, &[0, 6])]), None, "there is no loader for 32-bit UEFI");
-        assert_eq!(boot(&[(60, b"PXEClient")]).unwrap().file, "undionly.kpxe");
-        assert_eq!(boot(&[(60, b"udhcp 1.36")]), None, "a system that runs boots nothing");
+        assert_eq!(boot(&[(93, &[0, 6])]).0, None, "there is no loader for 32-bit UEFI");
+        assert_eq!(boot(&[(60, b"PXEClient")]).0.unwrap(), "undionly.kpxe");
+        assert_eq!(boot(&[(60, b"udhcp 1.36")]).0, None, "a system that runs boots nothing");
     }
 
     #[test]
     fn uefi_http_boot_gets_a_url_and_its_class_back() {
         for (architecture, loader) in [(16, "snponly.efi"), (19, "ipxe-arm64.efi")] {
-            let boot = boot(&[(93, &[0, architecture]), (60, b"HTTPClient:Arch:00016")]).unwrap();
-            assert_eq!(boot.file, format!("http://172.16.0.254:8080/ipxe/{loader}"));
-            assert!(boot.options.contains(&DhcpOption::ClassIdentifier(b"HTTPClient".to_vec())));
+            let (boots, options) =
+                boot(&[(93, &[0, architecture]), (60, b"HTTPClient:Arch:00016"), (97, &[0; 17])]);
+            assert_eq!(boots.unwrap(), format!("http://172.16.0.254:8080/ipxe/{loader}"));
+            assert_eq!(options.get(60), Some(b"HTTPClient".as_slice()));
         }
     }
 
     #[test]
     fn ipxe_gets_its_script_whatever_its_architecture() {
-        let boot = boot(&[(93, &[0, 6]), (77, b"iPXE")]).unwrap();
-        assert_eq!(boot.file, "http://172.16.0.254:8081/boot/v1/bootscript?mac=52:54:00:00:00:01");
-        assert!(boot.file.len() < 128, "it fits the field `file`");
-        assert!(boot.options.contains(&crate::wire::unknown(175, vec![176, 1, 1])));
+        let (boots, options) = boot(&[(93, &[0, 6]), (77, b"iPXE")]);
+        let file = boots.unwrap();
+        assert_eq!(file, "http://172.16.0.254:8081/boot/v1/bootscript?mac=52:54:00:00:00:01");
+        assert!(file.len() < 128, "it fits the field `file`");
+        assert_eq!(options.get(175), Some([176, 1, 1].as_slice()));
+    }
+
+    #[test]
+    fn a_proxy_says_what_it_is_in_the_clients_own_words() {
+        let (_, mut options) = boot(&[(93, &[0, 7]), (60, b"PXEClient")]);
+        as_proxy(&mut options);
+        assert_eq!(options.get(60), Some(b"PXEClient".as_slice()));
+        assert_eq!(options.get(43), Some([6, 1, 8, 255].as_slice()));
+        let (_, mut options) = boot(&[(93, &[0, 16]), (60, b"HTTPClient")]);
+        as_proxy(&mut options);
+        assert_eq!(options.get(60), Some(b"HTTPClient".as_slice()));
     }
 }

@@ -3,44 +3,42 @@
 
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{DhcpOption, MessageType};
 use domain::feed::{Change as Row, View};
 use domain::inventory::Inventory;
 use serde_json::json;
 
-use super::{Arrival, Change, Decision, Leases, Stranger, decide};
-use crate::config::{Config, Plane, Table};
+use super::{Ack, Alarm, Arrival, Change, Decision, Leases, Stranger, Trace, World, decide};
+use crate::config::Config;
 use crate::wire::tests::packet;
-use crate::wire::{Reply, Request};
+use crate::wire::{Kind, Reply, Request, code};
 
 const HEAD: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 254);
 const NODE: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 1);
 const POOL: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 200);
 const NOW: i64 = 1_000_000;
 
-fn config() -> Config {
-    let plane = |name: &str, net: &str, head: Option<&str>, pool: Option<&str>| Plane {
-        name: name.into(),
-        net: net.parse().unwrap(),
-        head: head.map(|it| it.parse().unwrap()),
-        interface: head.map(|_| format!("eth-{name}")),
-        router: (name == "remote").then_some(Ipv4Addr::new(10, 9, 0, 1)),
-        pool: pool.map(|it| it.parse().unwrap()),
-        shared: name == "shared",
-    };
-    let pool = Some("172.16.0.200-172.16.0.202");
-    Config {
-        table: Table::default(),
-        planes: vec![
-            plane("nodes", "172.16.0.0/24", Some("172.16.0.254"), pool),
-            plane("bmc", "10.1.0.0/16", Some("10.1.0.254"), None),
-            plane("remote", "10.9.0.0/24", None, None),
-            plane("shared", "172.16.0.0/24", Some("172.16.0.254"), pool),
-        ],
-        domain: "cluster.example".into(),
-        pattern: "nid{nid:03}".into(),
-        dns: vec![],
-    }
+/// Networks by place: 0 nodes, 1 bmc, 2 remote, 3 shared.
+pub(crate) fn config() -> Config {
+    config_with("")
+}
+
+fn config_with(more: &str) -> Config {
+    let plane =
+        |name: &str, rest: &str| format!("[[network.planes]]\nname = \"{name}\"\nkind = \"nodes\"\n{rest}\n");
+    let subnet = |cidr: &str, rest: &str| format!("[[network.planes.subnets]]\ncidr = \"{cidr}\"\n{rest}\n");
+    let nodes = "interface = \"eth1\"\naddresses = [\"172.16.0.254/24\"]";
+    let text = [
+        "version = 1\ncluster = { name = \"demo\", domain = \"cluster.example\" }\n".to_owned(),
+        plane("nodes", nodes),
+        subnet("172.16.0.0/24", "range = \"172.16.0.200-172.16.0.202\""),
+        plane("bmc", "interface = \"eth2\"\naddresses = [\"10.1.0.254/16\"]"),
+        plane("remote", ""),
+        subnet("10.9.0.0/24", "router = \"10.9.0.1\"\nmtu = 9000"),
+        plane("shared", "interface = \"eth3\"\nshared = true\naddresses = [\"10.2.0.254/16\"]"),
+        subnet("10.2.0.0/16", "range = \"10.2.0.200-10.2.0.202\""),
+        more.to_owned(),
+    ];
+    Config::of(&domain::Document::parse(&text.concat()).unwrap()).unwrap()
 }
 
 fn row(mac: &str, component: &str, addresses: &[&str]) -> Row {
@@ -61,17 +59,28 @@ fn inventory(addresses: Option<&[&str]>) -> Inventory {
     inventory
 }
 
-fn request(kind: MessageType, change: impl FnOnce(&mut Request)) -> Request {
+fn request(kind: Kind, change: impl FnOnce(&mut Request)) -> Request {
     let mut request = Request::read(&packet(&[(53, &[u8::from(kind)])])).unwrap();
     change(&mut request);
     request
 }
 
-fn on(planes: &[usize], inventory: &Inventory, leases: &Leases, request: &Request) -> Decision {
-    let config = config();
-    let planes = planes.iter().map(|it| &config.planes[*it]).collect();
-    let arrival = Arrival { planes, local: Ipv4Addr::new(172, 16, 0, 253), now: NOW };
-    decide(inventory, &config, leases, &arrival, request)
+fn on(places: &[usize], inventory: &Inventory, leases: &Leases, request: &Request) -> Decision {
+    decide_with(&config(), places, inventory, leases, &[], request)
+}
+
+fn decide_with(
+    config: &Config,
+    places: &[usize],
+    inventory: &Inventory,
+    leases: &Leases,
+    acks: &[(Ipv4Addr, Ack)],
+    request: &Request,
+) -> Decision {
+    let local = Ipv4Addr::new(172, 16, 0, 253);
+    let arrival = Arrival { places, selected: None, local, proxy: false, now: NOW };
+    let acks = acks.iter().copied().collect();
+    decide(World { inventory, config, leases, acks: &acks }, &arrival, request, &mut Trace::Off)
 }
 
 /// A known node on its own plane.
@@ -85,38 +94,41 @@ pub(crate) fn answer_any(request: &Request) -> usize {
         static KNOWN: Inventory = inventory(Some(&["172.16.0.1"]));
     }
     let decision = KNOWN.with(|it| on(&[0, 1], it, &Leases::default(), request));
-    decision.reply.and_then(|it| crate::wire::write(request, &it)).map_or(0, |it| it.len())
+    let mut packet = Vec::new();
+    if let Some(reply) = decision.reply {
+        crate::wire::write(request, &reply, &mut packet);
+    }
+    packet.len()
 }
 
-fn kinds(reply: Option<Reply>) -> Option<MessageType> {
+fn kinds(reply: Option<Reply>) -> Option<Kind> {
     reply.map(|it| it.kind)
 }
 
 #[test]
 fn a_known_machine_is_offered_its_own_address_and_options() {
-    let reply = known(&request(MessageType::Discover, |_| {})).unwrap();
-    assert_eq!((reply.kind, reply.yiaddr, reply.server), (MessageType::Offer, NODE, HEAD));
-    let expected = vec![
-        DhcpOption::AddressLeaseTime(86_400),
-        DhcpOption::Renewal(43_200),
-        DhcpOption::Rebinding(75_600),
-        DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 255, 0)),
-        DhcpOption::BroadcastAddr(Ipv4Addr::new(172, 16, 0, 255)),
-        DhcpOption::DomainNameServer(vec![HEAD]),
-        DhcpOption::Hostname("nid001".into()),
-        DhcpOption::DomainName("cluster.example".into()),
-        DhcpOption::NtpServers(vec![HEAD]),
+    let reply = known(&request(Kind::Discover, |_| {})).unwrap();
+    assert_eq!((reply.kind, reply.yiaddr, reply.server), (Kind::Offer, NODE, HEAD));
+    let head: &[u8] = &HEAD.octets();
+    let expected: Vec<(u8, &[u8])> = vec![
+        (code::LEASE_TIME, &[0, 1, 0x51, 0x80]),
+        (code::RENEWAL, &[0, 0, 0xa8, 0xc0]),
+        (code::REBINDING, &[0, 1, 0x27, 0x50]),
+        (code::MASK, &[255, 255, 255, 0]),
+        (code::DNS, head),
+        (code::HOST_NAME, b"nid001"),
+        (code::DOMAIN, b"cluster.example"),
+        (code::BROADCAST, &[172, 16, 0, 255]),
+        (code::NTP, head),
     ];
-    assert_eq!(
-        reply.options, expected,
-        "no router: the plane has none; no boot file: it did not ask to boot"
-    );
+    // No router: the plane has none; no boot file: it did not ask to boot.
+    assert_eq!(reply.options.iter().collect::<Vec<_>>(), expected);
 }
 
 #[test]
 fn the_client_identifier_decides_nothing() {
     for id in [vec![1, 2], vec![255, 0, 0, 0, 7]] {
-        let reply = known(&request(MessageType::Discover, |it| it.client_id = Some(id))).unwrap();
+        let reply = known(&request(Kind::Discover, |it| it.options.set(code::CLIENT_ID, &id))).unwrap();
         assert_eq!(reply.yiaddr, NODE);
     }
 }
@@ -124,8 +136,8 @@ fn the_client_identifier_decides_nothing() {
 #[test]
 fn a_request_is_answered_in_every_state_of_rfc_2131() {
     let other = Ipv4Addr::new(172, 16, 0, 77);
-    let ask = |change: fn(&mut Request)| kinds(known(&request(MessageType::Request, change)));
-    let (ack, nak) = (Some(MessageType::Ack), Some(MessageType::Nak));
+    let ask = |change: fn(&mut Request)| kinds(known(&request(Kind::Request, change)));
+    let (ack, nak) = (Some(Kind::Ack), Some(Kind::Nak));
     // Selecting.
     assert_eq!(ask(|it| (it.server, it.requested) = (Some(HEAD), Some(NODE))), ack);
     assert_eq!(ask(|it| (it.server, it.requested) = (Some(HEAD), Some(POOL))), nak);
@@ -140,26 +152,21 @@ fn a_request_is_answered_in_every_state_of_rfc_2131() {
     // Renewing and rebinding.
     assert_eq!(ask(|it| it.ciaddr = NODE), ack);
     assert_eq!(ask(|it| (it.ciaddr, it.broadcast) = (NODE, true)), ack);
-    assert_eq!(kinds(known(&request(MessageType::Request, |it| it.ciaddr = other))), nak);
+    assert_eq!(kinds(known(&request(Kind::Request, |it| it.ciaddr = other))), nak);
     assert_eq!(ask(|_| {}), None);
 }
 
 #[test]
 fn inform_is_answered_without_a_lease_and_the_rest_with_silence() {
-    let reply = known(&request(MessageType::Inform, |it| it.ciaddr = NODE)).unwrap();
-    assert_eq!((reply.kind, reply.yiaddr), (MessageType::Ack, Ipv4Addr::UNSPECIFIED));
-    assert!(
-        !reply
-            .options
-            .iter()
-            .any(|it| matches!(it, DhcpOption::AddressLeaseTime(_) | DhcpOption::Renewal(_)))
-    );
+    let reply = known(&request(Kind::Inform, |it| it.ciaddr = NODE)).unwrap();
+    assert_eq!((reply.kind, reply.yiaddr), (Kind::Ack, Ipv4Addr::UNSPECIFIED));
+    assert!(reply.options.get(code::LEASE_TIME).or(reply.options.get(code::RENEWAL)).is_none());
     let all = inventory(Some(&["172.16.0.1"]));
-    for kind in [MessageType::Decline, MessageType::Release] {
+    for kind in [Kind::Decline, Kind::Release] {
         let decision = on(&[0], &all, &Leases::default(), &request(kind, |it| it.requested = Some(NODE)));
         assert!(decision.reply.is_none() && decision.note.is_some());
     }
-    for kind in [MessageType::Offer, MessageType::Ack, MessageType::LeaseQuery, MessageType::Unknown(99)] {
+    for kind in [Kind::Offer, Kind::Ack, Kind::Other(99)] {
         assert_eq!(known(&request(kind, |_| {})), None);
     }
 }
@@ -167,7 +174,7 @@ fn inform_is_answered_without_a_lease_and_the_rest_with_silence() {
 #[test]
 fn the_address_is_the_one_of_the_plane_it_asks_on() {
     let both = inventory(Some(&["fe80::1", "no address", "10.1.0.7", "172.16.0.1"]));
-    let discover = request(MessageType::Discover, |_| {});
+    let discover = request(Kind::Discover, |_| {});
     let leases = Leases::default();
     assert_eq!(on(&[0], &both, &leases, &discover).reply.unwrap().yiaddr, NODE);
     let on_bmc = on(&[1], &both, &leases, &discover).reply.unwrap();
@@ -186,34 +193,35 @@ fn the_address_is_the_one_of_the_plane_it_asks_on() {
 #[test]
 fn a_relayed_client_reaches_the_head_where_its_relay_does() {
     let far = inventory(Some(&["10.9.0.5"]));
-    let discover = request(MessageType::Discover, |it| it.giaddr = Ipv4Addr::new(10, 9, 0, 1));
+    let discover = request(Kind::Discover, |it| it.giaddr = Ipv4Addr::new(10, 9, 0, 1));
     let reply = on(&[2], &far, &Leases::default(), &discover).reply.unwrap();
     assert_eq!(reply.server, Ipv4Addr::new(172, 16, 0, 253));
-    assert!(reply.options.contains(&DhcpOption::Router(vec![Ipv4Addr::new(10, 9, 0, 1)])));
+    assert_eq!(reply.options.get(code::ROUTER), Some([10, 9, 0, 1].as_slice()));
+    assert_eq!(reply.options.get(code::MTU), Some([0x23, 0x28].as_slice()));
 }
 
 #[test]
 fn on_a_shared_wire_nobody_is_refused_and_no_stranger_is_answered() {
-    let (all, leases) = (inventory(Some(&["172.16.0.1"])), Leases::default());
-    let discover = request(MessageType::Discover, |_| {});
-    assert_eq!(on(&[3], &all, &leases, &discover).reply.unwrap().yiaddr, NODE);
+    let (all, leases) = (inventory(Some(&["10.2.0.1"])), Leases::default());
+    let discover = request(Kind::Discover, |_| {});
+    assert_eq!(on(&[3], &all, &leases, &discover).reply.unwrap().yiaddr, Ipv4Addr::new(10, 2, 0, 1));
     assert_eq!(on(&[3], &inventory(None), &leases, &discover).reply, None);
-    let wrong = request(MessageType::Request, |it| it.requested = Some(POOL));
+    let wrong = request(Kind::Request, |it| it.requested = Some(POOL));
     assert_eq!(on(&[3], &all, &leases, &wrong).reply, None);
 }
 
 /// An unknown machine and its leases, from DISCOVER to ACK.
 fn leased(inventory: &Inventory) -> (Leases, Ipv4Addr) {
     let mut leases = Leases::default();
-    let offer = on(&[0], inventory, &leases, &request(MessageType::Discover, |_| {}));
+    let offer = on(&[0], inventory, &leases, &request(Kind::Discover, |_| {}));
     let ip = offer.reply.unwrap().yiaddr;
-    assert!(!leases.apply(offer.change.unwrap()), "an offer need not be durable");
-    let ask = request(MessageType::Request, |it| (it.server, it.requested) = (Some(HEAD), Some(ip)));
+    assert!(!leases.apply(offer.change.unwrap(), &config()), "an offer need not be durable");
+    let ask = request(Kind::Request, |it| (it.server, it.requested) = (Some(HEAD), Some(ip)));
     let ack = on(&[0], inventory, &leases, &ask);
     let reply = ack.reply.unwrap();
-    assert_eq!((reply.kind, reply.yiaddr), (MessageType::Ack, ip));
-    assert!(reply.options.contains(&DhcpOption::AddressLeaseTime(300)));
-    assert!(leases.apply(ack.change.unwrap()), "a lease is durable");
+    assert_eq!((reply.kind, reply.yiaddr), (Kind::Ack, ip));
+    assert_eq!(reply.options.get(code::LEASE_TIME), Some([0, 0, 1, 44].as_slice()));
+    assert!(leases.apply(ack.change.unwrap(), &config()), "a lease is durable");
     (leases, ip)
 }
 
@@ -221,27 +229,26 @@ fn leased(inventory: &Inventory) -> (Leases, Ipv4Addr) {
 fn an_unknown_machine_loops_on_a_pool_address_until_it_is_known() {
     let (mut leases, ip) = leased(&inventory(None));
     assert!([200, 202].contains(&ip.octets()[3]), "{ip}: 201 is a node's");
-    let renew = request(MessageType::Request, |it| it.ciaddr = ip);
-    assert_eq!(kinds(on(&[0], &inventory(None), &leases, &renew).reply), Some(MessageType::Ack));
+    let renew = request(Kind::Request, |it| it.ciaddr = ip);
+    assert_eq!(kinds(on(&[0], &inventory(None), &leases, &renew).reply), Some(Kind::Ack));
     // It is added to the inventory: its next request is refused, then it is offered its own.
     let added = inventory(Some(&["172.16.0.1"]));
     let refused = on(&[0], &added, &leases, &renew);
-    assert_eq!(kinds(refused.reply), Some(MessageType::Nak));
-    leases.apply(refused.change.unwrap());
+    assert_eq!(kinds(refused.reply), Some(Kind::Nak));
+    leases.apply(refused.change.unwrap(), &config());
     assert!(leases.bound(NOW).is_empty());
-    let offer = on(&[0], &added, &leases, &request(MessageType::Discover, |_| {}));
+    let offer = on(&[0], &added, &leases, &request(Kind::Discover, |_| {}));
     assert_eq!(offer.reply.unwrap().yiaddr, NODE);
 }
 
 #[test]
 fn without_a_pool_an_unknown_machine_gets_no_answer() {
-    for kind in [MessageType::Discover, MessageType::Request, MessageType::Inform] {
+    for kind in [Kind::Discover, Kind::Request, Kind::Inform] {
         let ask = request(kind, |it| it.requested = Some(Ipv4Addr::new(10, 1, 0, 9)));
         let decision = on(&[1], &inventory(None), &Leases::default(), &ask);
         assert_eq!((decision.reply, decision.unknown), (None, Some(Stranger::NotInInventory)));
     }
-    let no_address =
-        on(&[0], &inventory(Some(&[])), &Leases::default(), &request(MessageType::Discover, |_| {}));
+    let no_address = on(&[0], &inventory(Some(&[])), &Leases::default(), &request(Kind::Discover, |_| {}));
     assert_eq!(no_address.unknown, Some(Stranger::NoAddress));
     assert!(no_address.reply.is_some(), "an interface without an address counts as unknown");
 }
@@ -252,17 +259,17 @@ fn a_pool_gives_each_address_once_and_then_none() {
     let mut given = Vec::new();
     for last in 1..=4u8 {
         let mac = domain::MacAddr::new([2, 0, 0, 0, 0, last]);
-        let decision = on(&[0], &all, &leases, &request(MessageType::Discover, |it| it.mac = mac));
+        let decision = on(&[0], &all, &leases, &request(Kind::Discover, |it| it.mac = mac));
         if let Some(change) = decision.change {
-            leases.apply(change);
+            leases.apply(change, &config());
         }
         given.extend(decision.reply.map(|it| it.yiaddr.octets()[3]));
     }
     given.sort_unstable();
     assert_eq!(given, [200, 202], "201 is a node's");
-    let late = request(MessageType::Discover, |it| it.mac = domain::MacAddr::new([2, 0, 0, 0, 0, 9]));
+    let late = request(Kind::Discover, |it| it.mac = domain::MacAddr::new([2, 0, 0, 0, 0, 9]));
     assert!(on(&[0], &all, &leases, &late).exhausted);
-    let told: Vec<i64> = (0..130).filter(|it| leases.note_exhausted("nodes", NOW + it)).collect();
+    let told: Vec<i64> = (0..130).filter(|it| leases.note_exhausted(0, NOW + it)).collect();
     assert_eq!(told, [0, 60, 120], "the journal is told once a minute");
 }
 
@@ -270,12 +277,171 @@ fn a_pool_gives_each_address_once_and_then_none() {
 fn a_pool_address_of_another_or_in_use_is_refused() {
     let (mut leases, ip) = leased(&inventory(None));
     let other = domain::MacAddr::new([2, 0, 0, 0, 0, 7]);
-    let steal = request(MessageType::Request, |it| (it.mac, it.requested) = (other, Some(ip)));
-    assert_eq!(kinds(on(&[0], &inventory(None), &leases, &steal).reply), Some(MessageType::Nak));
-    let decline = request(MessageType::Decline, |it| it.requested = Some(ip));
+    let steal = request(Kind::Request, |it| (it.mac, it.requested) = (other, Some(ip)));
+    assert_eq!(kinds(on(&[0], &inventory(None), &leases, &steal).reply), Some(Kind::Nak));
+    let decline = request(Kind::Decline, |it| it.requested = Some(ip));
     let declined = on(&[0], &inventory(None), &leases, &decline);
     assert!(matches!(declined.change, Some(Change::Refuse { .. })));
-    leases.apply(declined.change.unwrap());
-    let offer = on(&[0], &inventory(None), &leases, &request(MessageType::Discover, |_| {}));
+    assert_eq!(declined.alarm, Some(Alarm::Declined { mac: decline.mac, ip }));
+    leases.apply(declined.change.unwrap(), &config());
+    let offer = on(&[0], &inventory(None), &leases, &request(Kind::Discover, |_| {}));
     assert_ne!(offer.reply.unwrap().yiaddr, ip);
+}
+
+const MAC: domain::MacAddr = domain::MacAddr::new([0x52, 0x54, 0, 0, 0, 1]);
+const OTHER: domain::MacAddr = domain::MacAddr::new([0x52, 0x54, 0, 0, 0, 2]);
+
+#[test]
+fn who_takes_another_servers_offer_raises_an_alarm_but_not_on_a_shared_wire() {
+    let rival = Ipv4Addr::new(172, 16, 0, 66);
+    let ask = request(Kind::Request, |it| (it.server, it.requested) = (Some(rival), Some(NODE)));
+    let (known, leases) = (inventory(Some(&["172.16.0.1"])), Leases::default());
+    let decision = on(&[0], &known, &leases, &ask);
+    assert_eq!(decision.alarm, Some(Alarm::Rival { mac: MAC, server: rival }));
+    assert_eq!(decision.reply, None);
+    assert_eq!(on(&[3], &known, &leases, &ask).alarm, None);
+}
+
+#[test]
+fn two_nics_that_are_up_never_get_one_address() {
+    let mut both = inventory(Some(&["172.16.0.1"]));
+    both.apply(&row("52:54:00:00:00:02", "x1000c0s0b0n0", &["172.16.0.1"])).unwrap();
+    let leases = Leases::default();
+    let second = request(Kind::Discover, |it| it.mac = OTHER);
+    let ask = |acks: &[(Ipv4Addr, Ack)]| decide_with(&config(), &[0], &both, &leases, acks, &second);
+    let ack = |mac, expires| [(NODE, Ack { mac, place: 0, expires })];
+    // The first is up: the second is lent an address, and somebody hears of it.
+    let lent = ask(&ack(MAC, NOW + 1));
+    assert_ne!(lent.reply.as_ref().unwrap().yiaddr, NODE);
+    assert_eq!(lent.alarm, Some(Alarm::Duplicate { mac: OTHER, other: MAC, ip: NODE }));
+    // The first is not up, or it is itself: it has the node's address.
+    assert_eq!(ask(&ack(MAC, NOW)).reply.unwrap().yiaddr, NODE);
+    assert_eq!(ask(&ack(OTHER, NOW + 1)).reply.unwrap().yiaddr, NODE);
+}
+
+#[test]
+fn options_come_from_all_the_network_the_group_and_the_node_in_this_order() {
+    let more = r#"
+        [dhcp.options]
+        mtu = 1400
+        domain = "all.example"
+        search = ["all.example"]
+        ntp = "192.0.2.1"
+        [dhcp.subnets."172.16.0.0/24".options]
+        domain = "net.example"
+        router = "172.16.0.250"
+        routes = ["10.0.0.0/8 via 172.16.0.253"]
+        [dhcp.groups.compute.options]
+        mtu = 9000
+        [dhcp.nodes.x1000c0s0b0n0.options]
+        "224" = "0102"
+    "#;
+    let mut known = inventory(Some(&["172.16.0.1"]));
+    let group = json!({"label": "compute", "members": ["x1000c0s0b0n0"]});
+    known.apply(&Row::put("group", "compute", group)).unwrap();
+    let discover = request(Kind::Discover, |_| {});
+    let decision = decide_with(&config_with(more), &[0], &known, &Leases::default(), &[], &discover);
+    let options = decision.reply.unwrap().options;
+    for (code, value) in [
+        (code::MTU, &[0x23, 0x28][..]),
+        (code::DOMAIN, b"net.example"),
+        (code::NTP, &[192, 0, 2, 1]),
+        (119, b"\x03all\x07example\0"),
+        (224, &[1, 2]),
+        (code::ROUTES, &[8, 10, 172, 16, 0, 253, 0, 172, 16, 0, 250]),
+    ] {
+        assert_eq!(options.get(code), Some(value), "{code}");
+    }
+}
+
+#[test]
+fn a_controller_and_a_reserved_machine_have_an_address_and_boot_nothing() {
+    let reserved =
+        "[[dhcp.reservations]]\nmac = \"52:54:00:00:00:02\"\nip = \"172.16.0.9\"\nname = \"pdu1\"\n";
+    let mut all = inventory(None);
+    all.apply(&row("52:54:00:00:00:01", "x1000c0s0b0", &["172.16.0.101"])).unwrap();
+    let config = config_with(reserved);
+    for (mac, ip, name) in
+        [(MAC, [172, 16, 0, 101], None), (OTHER, [172, 16, 0, 9], Some(b"pdu1".as_slice()))]
+    {
+        let discover = request(Kind::Discover, |it| {
+            (it.mac, it.architecture) = (mac, Some(0));
+        });
+        let reply = decide_with(&config, &[0], &all, &Leases::default(), &[], &discover).reply.unwrap();
+        assert_eq!((reply.yiaddr, &reply.file), (ip.into(), &None));
+        assert_eq!(reply.options.get(code::HOST_NAME), name);
+    }
+}
+
+#[test]
+fn beside_another_server_a_node_gets_its_boot_file_and_no_address() {
+    let (known, leases) = (inventory(Some(&[])), Leases::default());
+    let pxe = request(Kind::Discover, |it| it.architecture = Some(7));
+    let reply = on(&[3], &known, &leases, &pxe).reply.unwrap();
+    assert_eq!((reply.kind, reply.yiaddr), (Kind::Offer, Ipv4Addr::UNSPECIFIED));
+    assert_eq!((reply.file.as_deref(), reply.siaddr), (Some("snponly.efi"), Ipv4Addr::new(10, 2, 0, 254)));
+    assert_eq!(reply.options.get(code::CLASS), Some(b"PXEClient".as_slice()));
+    assert_eq!(reply.options.get(code::LEASE_TIME), None);
+    assert_eq!(on(&[3], &known, &leases, &request(Kind::Discover, |_| {})).reply, None, "it does not boot");
+    assert_eq!(on(&[3], &inventory(None), &leases, &pxe).reply, None, "a stranger");
+    // The port of boot servers.
+    let config = config();
+    let arrival = Arrival { places: &[3], selected: None, local: HEAD, proxy: true, now: NOW };
+    let ask =
+        request(Kind::Request, |it| (it.architecture, it.ciaddr) = (Some(7), Ipv4Addr::new(10, 2, 0, 9)));
+    let acks = std::collections::HashMap::new();
+    let world = World { inventory: &known, config: &config, leases: &leases, acks: &acks };
+    let reply = decide(world, &arrival, &ask, &mut Trace::Off).reply.unwrap();
+    assert_eq!(
+        (reply.kind, reply.yiaddr, reply.file.as_deref()),
+        (Kind::Ack, Ipv4Addr::UNSPECIFIED, Some("snponly.efi"))
+    );
+}
+
+#[test]
+fn who_is_remembered_by_nobody_is_not_answered_when_it_reboots() {
+    let leases = Leases::default();
+    let reboot = |ip| {
+        let ask = request(Kind::Request, |it| it.requested = Some(ip));
+        on(&[0], &inventory(None), &leases, &ask).reply
+    };
+    assert_eq!(reboot(POOL), None, "RFC 2131 section 4.3.2: no record, silence");
+    assert_eq!(kinds(reboot(Ipv4Addr::new(192, 168, 1, 5))), Some(Kind::Nak), "it is on another network");
+    let renew = request(Kind::Request, |it| it.ciaddr = POOL);
+    assert_eq!(kinds(on(&[0], &inventory(None), &leases, &renew).reply), Some(Kind::Ack));
+}
+
+#[test]
+fn the_networks_of_a_request_are_its_relays_or_its_wires() {
+    let config = config_with("[dhcp]\nrelays = [\"10.9.0.0/24\", \"172.16.0.9\"]\n");
+    let find = |change: fn(&mut Request)| {
+        let (places, selected) =
+            super::find_places(&config, &[0], &request(Kind::Discover, change), &mut Trace::Off);
+        (places.to_vec(), selected)
+    };
+    assert_eq!(find(|_| {}), (vec![0], None));
+    assert_eq!(find(|it| it.giaddr = Ipv4Addr::new(10, 9, 0, 1)), (vec![2], Some(2)));
+    assert_eq!(find(|it| it.giaddr = Ipv4Addr::new(10, 1, 0, 1)).0, [] as [usize; 0], "no relay we know");
+    let link = |it: &mut Request| {
+        it.giaddr = Ipv4Addr::new(172, 16, 0, 9);
+        it.options.set(code::RELAY, &[1, 1, 9, 5, 4, 10, 9, 0, 0]);
+    };
+    assert_eq!(find(link), (vec![2], Some(2)), "RFC 3527: the relay says where the client is");
+    assert_eq!(find(|it| it.ciaddr = Ipv4Addr::new(10, 9, 0, 7)).0, [2], "it renews through its router");
+}
+
+#[test]
+fn a_decision_says_why_in_sentences() {
+    let config = config();
+    let known = inventory(Some(&["172.16.0.1"]));
+    let (leases, acks) = (Leases::default(), std::collections::HashMap::new());
+    let arrival = Arrival { places: &[0], selected: None, local: HEAD, proxy: false, now: NOW };
+    let world = World { inventory: &known, config: &config, leases: &leases, acks: &acks };
+    let mut trace = Trace::On(Vec::new());
+    decide(world, &arrival, &request(Kind::Discover, |it| it.architecture = Some(6)), &mut trace);
+    let Trace::On(said) = trace else { unreachable!() };
+    let said = said.join("\n");
+    for word in ["an interface of x1000c0s0b0n0", "its own address here is 172.16.0.1", "no loader"] {
+        assert!(said.contains(word), "{said}");
+    }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Seen {
     pub(crate) vendor_class: String,
     pub(crate) reason: Stranger,
     pub(crate) count: u64,
+    /// Which of all packets of strangers was its last.
+    number: u64,
     logged: i64,
 }
 
@@ -35,6 +37,7 @@ pub(crate) struct Seen {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Unknown {
     seen: HashMap<MacAddr, Seen>,
+    count: u64,
     logs: Allowance,
     notes: Allowance,
 }
@@ -68,8 +71,7 @@ impl Unknown {
         now: i64,
     ) -> bool {
         if self.seen.len() >= SEEN_MAX && !self.seen.contains_key(&mac) {
-            let oldest = self.seen.values().min_by_key(|it| it.last).map(|it| it.mac);
-            oldest.and_then(|it| self.seen.remove(&it));
+            self.make_room();
         }
         let seen = self.seen.entry(mac).or_insert_with(|| Seen {
             mac,
@@ -79,8 +81,11 @@ impl Unknown {
             vendor_class: String::new(),
             reason,
             count: 0,
+            number: 0,
             logged: i64::MIN / 2,
         });
+        self.count += 1;
+        seen.number = self.count;
         seen.last = now;
         seen.count += 1;
         seen.reason = reason;
@@ -99,9 +104,22 @@ impl Unknown {
         true
     }
 
+    /// Forgets the tenth that was not seen for longest: one look at all for many that come.
+    fn make_room(&mut self) {
+        let mut numbers: Vec<u64> = self.seen.values().map(|it| it.number).collect();
+        let (_, limit, _) = numbers.select_nth_unstable(SEEN_MAX / 10);
+        let limit = *limit;
+        self.seen.retain(|_, it| it.number > limit);
+    }
+
     /// Whether one more line about what clients do may be written this minute.
     pub(crate) fn may_log(&mut self, now: i64) -> bool {
         self.notes.take(now)
+    }
+
+    /// Whether it is remembered as one of them.
+    pub(crate) fn is_known_stranger(&self, mac: MacAddr) -> bool {
+        self.seen.contains_key(&mac)
     }
 
     /// Forgets one that is known now.
@@ -146,7 +164,8 @@ mod tests {
             logged += u32::from(unknown.note(mac, "nodes", None, NotInInventory, i64::from(it / 1000)));
         }
         assert_eq!(logged, LOGS_MAX);
-        assert_eq!(unknown.list().len(), SEEN_MAX);
+        let remembered = unknown.list().len();
+        assert!((SEEN_MAX * 8 / 10..=SEEN_MAX).contains(&remembered), "{remembered}");
         assert_eq!(unknown.list()[0].last, 4);
     }
 }

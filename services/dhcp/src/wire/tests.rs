@@ -3,9 +3,20 @@
 
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{DhcpOption, MessageType};
+use super::code::END;
+use super::{Destination, Kind, Malformed, Options, Reply, Request, destination};
 
-use super::{Destination, END, Malformed, Reply, Request, destination, write};
+fn write(request: &Request, reply: &Reply) -> Option<Vec<u8>> {
+    let mut packet = vec![9; 3];
+    super::write(request, reply, &mut packet);
+    Some(packet)
+}
+
+fn options(list: &[(u8, &[u8])]) -> Options {
+    let mut options = Options::default();
+    list.iter().for_each(|(code, value)| options.set(*code, value));
+    options
+}
 
 /// A request of 52:54:00:00:00:01 with these options.
 pub(crate) fn packet(options: &[(u8, &[u8])]) -> Vec<u8> {
@@ -31,11 +42,11 @@ fn a_pxe_discover_is_read_whole() {
     let vendor = b"PXEClient:Arch:00007:UNDI:003016";
     let request =
         read(&[(53, &[1]), (93, &[0, 7, 0, 9]), (60, vendor), (82, &[1, 2, 0, 9]), (81, &[1])]).unwrap();
-    assert_eq!(request.kind, MessageType::Discover);
+    assert_eq!(request.kind, Kind::Discover);
     assert_eq!(request.mac.to_string(), "52:54:00:00:00:01");
     assert_eq!(request.architecture, Some(7));
     assert!(request.is_vendor("PXEClient") && !request.is_ipxe && !request.is_relayed());
-    assert_eq!(request.relay.as_deref(), Some([1, 2, 0, 9].as_slice()));
+    assert_eq!(request.options.get(82), Some([1, 2, 0, 9].as_slice()));
 }
 
 #[test]
@@ -52,7 +63,7 @@ fn ipxe_is_recognised_bare_as_a_list_and_by_its_option() {
 #[test]
 fn parts_of_an_option_are_joined_and_overloaded_fields_are_read() {
     let request = read(&[(53, &[3]), (61, &[1, 2]), (61, &[3])]).unwrap();
-    assert_eq!(request.client_id.as_deref(), Some([1, 2, 3].as_slice()));
+    assert_eq!(request.options.get(61), Some([1, 2, 3].as_slice()));
     let mut overloaded = packet(&[(52, &[3]), (53, &[1])]);
     overloaded[108..115].copy_from_slice(&[50, 4, 10, 0, 0, 1, END]);
     overloaded[44..49].copy_from_slice(&[93, 2, 0, 11, END]);
@@ -70,7 +81,7 @@ fn what_is_malformed_is_refused_with_its_reason() {
     assert_eq!(read(&[(53, &[1]), (93, &[7])]), Err(Malformed::Option(93)));
     for (at, byte, reason) in [
         (0, 2, Malformed::Reply),
-        (1, 32, Malformed::Hardware),
+        (1, 6, Malformed::Hardware),
         (2, 16, Malformed::Hardware),
         (28, 0xff, Malformed::Hardware),
         (236, 0, Malformed::Magic),
@@ -91,12 +102,12 @@ fn a_reply_begins_with_its_type_and_ends_with_the_relay_option() {
     bytes[24..28].copy_from_slice(&[10, 0, 0, 1]);
     let request = Request::read(&bytes).unwrap();
     let reply = Reply {
-        kind: MessageType::Offer,
+        kind: Kind::Offer,
         yiaddr: Ipv4Addr::new(10, 0, 0, 7),
         siaddr: Ipv4Addr::new(10, 0, 0, 254),
         server: Ipv4Addr::new(10, 0, 0, 254),
         file: Some("undionly.kpxe".into()),
-        options: vec![DhcpOption::AddressLeaseTime(60), DhcpOption::SubnetMask(Ipv4Addr::new(255, 0, 0, 0))],
+        options: options(&[(1, &[255, 0, 0, 0]), (51, &[0, 0, 0, 60])]),
     };
     let written = write(&request, &reply).unwrap();
     assert!(written.len() >= 300);
@@ -124,13 +135,70 @@ fn a_reply_goes_where_rfc_2131_says() {
     let mut request = read(&[(53, &[3])]).unwrap();
     let ip = Ipv4Addr::new(10, 0, 0, 7);
     let none = Ipv4Addr::UNSPECIFIED;
-    let mut reply =
-        Reply { kind: MessageType::Ack, yiaddr: ip, siaddr: none, server: none, file: None, options: vec![] };
+    let mut reply = Reply {
+        kind: Kind::Ack,
+        yiaddr: ip,
+        siaddr: none,
+        server: none,
+        file: None,
+        options: Options::default(),
+    };
     assert_eq!(destination(&request, &reply), Destination::Link(request.mac, ip));
     request.broadcast = true;
     assert_eq!(destination(&request, &reply), Destination::Broadcast);
     request.ciaddr = ip;
     assert_eq!(destination(&request, &reply), Destination::Client(ip));
-    reply.kind = MessageType::Nak;
+    reply.kind = Kind::Nak;
     assert_eq!(destination(&request, &reply), Destination::Broadcast);
+}
+
+#[test]
+fn infiniband_is_known_by_its_ports_guid_and_answered_by_broadcast() {
+    let guid = [0xec, 0x0d, 0x9a, 0x03, 0x00, 0xab, 0xcd, 0xef];
+    let id = [&[255, 0, 0, 0, 0, 0, 2, 0, 0, 2, 0xc9, 0][..], &guid].concat();
+    let mut bytes = packet(&[(53, &[1]), (61, &id)]);
+    (bytes[1], bytes[2]) = (32, 0);
+    bytes[28..44].fill(0);
+    let request = Request::read(&bytes).unwrap();
+    assert_eq!(request.mac.to_string(), "ec:0d:9a:ab:cd:ef");
+    assert!(request.broadcast);
+    let ip = Ipv4Addr::new(10, 0, 0, 7);
+    let reply =
+        Reply { kind: Kind::Offer, yiaddr: ip, siaddr: ip, server: ip, file: None, options: options(&[]) };
+    assert_eq!(destination(&request, &reply), Destination::Broadcast);
+    let written = write(&request, &reply).unwrap();
+    assert_eq!((&written[..3], &written[28..44]), ([2, 32, 0].as_slice(), [0; 16].as_slice()));
+    let echoed = [&[61, id.len() as u8][..], &id].concat();
+    assert!(written.windows(echoed.len()).any(|it| it == echoed), "RFC 6842");
+    // Without an identifier nobody knows who it is; iPXE gives its MAC itself.
+    let mut bytes = packet(&[(53, &[1])]);
+    (bytes[1], bytes[2]) = (32, 0);
+    assert_eq!(Request::read(&bytes), Err(Malformed::Hardware));
+    bytes[2] = 6;
+    assert_eq!(Request::read(&bytes).unwrap().mac.to_string(), "52:54:00:00:00:01");
+}
+
+#[test]
+fn what_was_asked_for_comes_first_and_what_does_not_fit_is_left_out() {
+    let ip = Ipv4Addr::new(10, 0, 0, 7);
+    let long = [7; 300];
+    let given =
+        options(&[(1, &[255; 4]), (3, &[1; 4]), (6, &[2; 4]), (51, &[3; 4]), (43, &long), (12, b"n")]);
+    let reply = Reply { kind: Kind::Ack, yiaddr: ip, siaddr: ip, server: ip, file: None, options: given };
+    let codes = |request: &Request| {
+        let packet = write(request, &reply).unwrap();
+        let (mut rest, mut codes) = (&packet[240..], Vec::new());
+        while let [code, length, tail @ ..] = rest {
+            if *code == END {
+                break;
+            }
+            codes.push(*code);
+            rest = &tail[usize::from(*length)..];
+        }
+        (packet.len(), codes)
+    };
+    let small = read(&[(53, &[3]), (55, &[12, 6, 99]), (61, &[1, 2])]).unwrap();
+    assert_eq!(codes(&small), (300, vec![53, 54, 51, 12, 6, 1, 3, 61]), "43 does not fit 576 bytes");
+    let large = read(&[(53, &[3]), (57, &1400u16.to_be_bytes())]).unwrap();
+    assert_eq!(codes(&large).1, [53, 54, 51, 1, 3, 6, 43, 43, 12], "in two parts (RFC 3396)");
 }

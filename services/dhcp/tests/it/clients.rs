@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use super::inventory::Inventory;
 use super::lab::{Lab, NODE_MAC};
-use super::service::{DOCUMENT, Service, wait};
+use super::service::{DOCUMENT, Database, Service, wait};
 
 /// A lab whose node is known as nid001, 172.16.0.1.
 fn known() -> (Lab, Inventory, Service) {
@@ -131,7 +131,8 @@ fn known_machines_are_served_after_a_restart_without_the_inventory() {
 fn an_unknown_machine_is_lent_an_address_until_it_is_added() {
     let lab = Lab::new();
     let inventory = Inventory::start(&lab.path("head"));
-    let service = Service::start(&lab, DOCUMENT, &[]);
+    let database = Database::new();
+    let service = Service::start_with(&lab, DOCUMENT, &database);
     let script = lab.path("script");
     let mut command =
         lab.on_node(&["udhcpc", "-i", "node", "-f", "-t", "5", "-T", "1", "-s", script.to_str().unwrap()]);
@@ -146,7 +147,7 @@ fn an_unknown_machine_is_lent_an_address_until_it_is_added() {
     assert_eq!(service.count("is in no inventory"), 1, "the journal hears of it once");
     // The lease outlives a restart.
     assert!(service.stop().success());
-    let service = Service::start(&lab, DOCUMENT, &[]);
+    let service = Service::start_with(&lab, DOCUMENT, &database);
     let lease = wait(service.client.find_lease_by_ip(lent)).unwrap().unwrap();
     assert_eq!((lease.mac.to_string().as_str(), lease.node), (NODE_MAC, None));
     // Added: its next request is refused, and it takes its own address by itself.

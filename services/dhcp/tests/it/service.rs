@@ -4,15 +4,18 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use dhcp::client::Client;
+use sqlx::Connection;
 
 use super::LIMIT;
 use super::lab::Lab;
 
 const FOLDER: &str = "DHCP_TEST_FOLDER";
 const LISTEN: &str = "DHCP_TEST_LISTEN";
+const DATABASE: &str = "DHCP_TEST_DATABASE";
 
 /// The document of every test.
 pub(super) const DOCUMENT: &str = r#"
@@ -34,6 +37,9 @@ cidr = "10.9.0.0/24"
 router = "10.9.0.1"
 "#;
 
+/// The ports of the protocols.
+const PORTS: &str = "dhcp=udp:0.0.0.0:67 proxy=udp:0.0.0.0:4011 tftp=udp:0.0.0.0:69";
+
 /// Not a test: the entry of the child process. Alone it does nothing.
 #[test]
 fn serve_when_started_as_the_service() {
@@ -51,11 +57,70 @@ fn serve_when_started_as_the_service() {
         state: Some(folder.join("state")),
         listen,
     };
-    daemon::run(options, dhcp::serve).unwrap();
+    match std::env::var(DATABASE) {
+        Ok(name) => daemon::run(options, move |context| async move {
+            let pool = sqlx::PgPool::connect_lazy_with(Database::options(&name));
+            dhcp::serve_with(context, web::Database::ready(pool)).await
+        }),
+        Err(_) => daemon::run(options, dhcp::serve),
+    }
+    .unwrap();
+}
+
+/// A database of a test's own, migrated; gone when dropped.
+pub(super) struct Database(String);
+
+impl Database {
+    pub(super) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("dhcp_it_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        run_sql(&format!("create database {name} strategy file_copy"), "postgres");
+        wait(async {
+            let mut own = sqlx::PgConnection::connect_with(&Self::options(&name)).await.unwrap();
+            dhcp::MIGRATIONS.run_direct(None, &mut own, false).await.unwrap();
+        });
+        Self(name)
+    }
+
+    /// Runs a statement.
+    pub(super) fn run(&self, statement: &str) {
+        run_sql(statement, &self.0);
+    }
+
+    /// Ends every connection and lets nobody in, or lets them in again.
+    pub(super) fn close(&self, closed: bool) {
+        run_sql(&format!("alter database {} allow_connections {}", self.0, !closed), "postgres");
+        if closed {
+            let all = format!(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{}'",
+                self.0
+            );
+            run_sql(&all, "postgres");
+        }
+    }
+
+    fn options(name: &str) -> sqlx::postgres::PgConnectOptions {
+        let server = std::env::var("DATABASE_URL").expect("DATABASE_URL names a PostgreSQL server");
+        server.parse::<sqlx::postgres::PgConnectOptions>().unwrap().database(name)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        run_sql(&format!("drop database {} with (force)", self.0), "postgres");
+    }
+}
+
+fn run_sql(statement: &str, database: &str) {
+    wait(async {
+        let mut server = sqlx::PgConnection::connect_with(&Database::options(database)).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut server).await.unwrap();
+    });
 }
 
 pub(super) struct Service {
     child: Child,
+    folder: std::path::PathBuf,
     lines: Arc<(Mutex<Vec<String>>, Condvar)>,
     pub(super) client: Client,
     pub(super) plain: web::Client,
@@ -65,12 +130,44 @@ impl Service {
     /// Starts it in the lab's head, on the ports of the protocols. `before` goes before the program.
     pub(super) fn start(lab: &Lab, document: &str, before: &[&str]) -> Self {
         let words = [&["ip", "netns", "exec", &lab.head], before].concat();
-        let folder = lab.path("head");
-        Self::spawn(&words, &folder, document, "dhcp=udp:0.0.0.0:67 tftp=udp:0.0.0.0:69")
+        Self::spawn(&words, &lab.path("head"), document, PORTS)
+    }
+
+    /// As [`start`](Self::start), with leases that are kept.
+    pub(super) fn start_with(lab: &Lab, document: &str, database: &Database) -> Self {
+        let words = ["ip", "netns", "exec", &lab.head];
+        let service = Self::spawn_with(&words, &lab.path("head"), document, PORTS, Some(database));
+        service.wait_durable(true);
+        service
+    }
+
+    /// Waits until leases are kept, or are not.
+    pub(super) fn wait_durable(&self, durable: bool) {
+        let began = std::time::Instant::now();
+        loop {
+            // It is 503 while the inventory is not there.
+            let ready: Result<serde_json::Value, _> = wait(self.plain.get("/readyz"));
+            let text = ready.map_or_else(|it| format!("{it:?}"), |it| it.to_string());
+            if text.contains("kept") && text.contains("not kept") != durable {
+                return;
+            }
+            assert!(began.elapsed() < LIMIT, "leases: {text}");
+            std::thread::yield_now();
+        }
     }
 
     /// Starts it with these words before the program, in this folder.
     pub(super) fn spawn(words: &[&str], folder: &Path, document: &str, listen: &str) -> Self {
+        Self::spawn_with(words, folder, document, listen, None)
+    }
+
+    pub(super) fn spawn_with(
+        words: &[&str],
+        folder: &Path,
+        document: &str,
+        listen: &str,
+        database: Option<&Database>,
+    ) -> Self {
         std::fs::create_dir_all(folder.join("state")).unwrap();
         std::fs::write(folder.join("pilothouse.toml"), document).unwrap();
         let program = std::env::current_exe().unwrap();
@@ -86,6 +183,9 @@ impl Service {
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .process_group(0);
+        if let Some(database) = database {
+            command.env(DATABASE, &database.0);
+        }
         let mut child = command.spawn().unwrap();
         let lines: Arc<(Mutex<Vec<String>>, Condvar)> = Arc::default();
         let (stderr, sink) = (child.stderr.take().unwrap(), Arc::clone(&lines));
@@ -98,7 +198,7 @@ impl Service {
         });
         let plain = web::Client::unix(folder.join("dhcp.sock"));
         let client = Client::new(plain.clone());
-        let service = Self { child, lines, client, plain };
+        let service = Self { child, folder: folder.to_owned(), lines, client, plain };
         service.wait_for("dhcp answers");
         service
     }
@@ -120,6 +220,18 @@ impl Service {
             assert!(began.elapsed() < LIMIT, "the inventory is not followed");
             std::thread::yield_now();
         }
+    }
+
+    /// Where its runtime files are.
+    pub(super) fn run_folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// How much memory it has, in KiB.
+    pub(super) fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// How many lines of the log hold this.

@@ -1,0 +1,1 @@
+../../web/migrations/feed.sql
