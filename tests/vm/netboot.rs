@@ -18,6 +18,8 @@ use site::{Plane, Site};
 
 /// How long a step may take on two busy cores.
 const STEP_MAX: Duration = Duration::from_secs(150);
+/// How long a boot may take to its log-in where every file crosses the network by itself.
+const LOGIN_MAX: Duration = Duration::from_secs(300);
 /// The compute image by its paths on the head.
 const IMAGE: [&str; 4] = ["--kernel", "/compute/latest/vmlinuz", "--initrd", "/compute/latest/initrd.img"];
 /// Its live root.
@@ -118,7 +120,7 @@ fn a_root_is_booted_by_nfs_and_live() {
         for (way, roots) in [("nfs", 0), ("live", 1)] {
             let read = machine.console().text().len();
             let on = machine.start()?;
-            machine.console().wait_after(read, " login: ", STEP_MAX).await?;
+            machine.console().wait_after(read, " login: ", LOGIN_MAX).await?;
             site.steps.reach("nid001", &format!("log-in, root by {way}"));
             let fetched = site.events().iter().filter(|it| it.stage == BootStage::Root).count();
             ensure!(fetched == roots, "{way}: the root was fetched {fetched} times over HTTP");
