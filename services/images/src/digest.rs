@@ -22,7 +22,7 @@ const FILES_MAX: usize = 20_000;
 /// Files that wait to be read; one that finds no place is asked for again by whoever fetches it next.
 const QUEUE_MAX: usize = 256;
 /// While files are sent, the reading rests for so long after each piece.
-const REST: Duration = Duration::from_millis(50);
+const REST: Duration = Duration::from_millis(250);
 /// Where digests are kept.
 const KEPT: &str = "digests.json";
 
