@@ -7,6 +7,7 @@ mod ca;
 mod cert;
 mod cloud_init;
 mod console;
+mod dhcp;
 mod error;
 mod group;
 mod image;
@@ -89,6 +90,9 @@ enum Command {
     /// What nodes boot
     #[command(subcommand)]
     Boot(boot::Command),
+    /// Addresses: who has which, and why
+    #[command(subcommand)]
+    Dhcp(dhcp::Command),
     /// The images that nodes boot: import, list, verify, remove
     #[command(subcommand)]
     Image(image::Command),
@@ -193,6 +197,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Cert(command) => cert::run(&head, command).await,
         Command::Logs(arguments) => status::logs(&arguments),
         Command::Boot(command) => boot::run(&head, command).await,
+        Command::Dhcp(command) => dhcp::run(&head, command).await,
         Command::Image(command) => image::run(&head, command).await,
         Command::CloudInit(command) => cloud_init::run(&head, command).await,
         Command::Join(command) => join::run(&head, command).await,
