@@ -30,7 +30,7 @@ set -e
 dhclient -4 -1 -sf "$folder/lease" -lf "$folder/$name.leases" -pf "$folder/$name.pid" --no-pid eth0
 # A file, since curl cannot empty /dev/null before it tries again.
 get="curl -sSf --max-time 60 --retry 5 --retry-all-errors"
-$get -o "$folder/$name.out" "tftp://$head/undionly.kpxe"
+$get --tftp-blksize 1428 -o "$folder/$name.out" "tftp://$head/undionly.kpxe"
 $get "http://$head:8081/boot/v1/bootscript?mac=$mac" >"$folder/$name.ipxe"
 $get -o "$folder/$name.out" "$(sed -n 's/^kernel --name kernel \([^ ]*\) .*/\1/p' "$folder/$name.ipxe")"
 $get -o "$folder/$name.out" "$(sed -n 's/^initrd --name initrd \([^ ]*\) .*/\1/p' "$folder/$name.ipxe")"
