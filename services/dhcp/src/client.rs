@@ -119,8 +119,8 @@ impl Client {
         Ok(found.into_iter().next())
     }
 
-    /// Why a MAC gets what it gets, or nothing. `query` has what else is known of the client: `relay`, `plane`, `arch`,
-    /// `ipxe`, `http`.
+    /// Why a MAC gets what it gets, or nothing. `query` has what else is known of the client: `relay`, `plane`,
+    /// `arch`, `ipxe`, `http`.
     ///
     /// # Errors
     ///

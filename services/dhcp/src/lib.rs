@@ -1,13 +1,13 @@
 //! Addresses and boot files: DHCPv4 (RFC 2131) for every machine of the inventory that has an address, and
 //! TFTP (RFC 1350) for the network boot loaders.
 //!
-//! - Callers: machines on node and BMC planes and relays (UDP 67), machines that another server gives an address
-//!   (UDP 4011), TFTP clients (UDP 69); cloud-init, join and pilotctl over the socket.
+//! - Callers: machines on node and BMC planes and relays (UDP 67), machines that another server gives an
+//!   address (UDP 4011), TFTP clients (UDP 69); cloud-init, join and pilotctl over the socket.
 //! - Sockets: `dhcp`, `proxy` and `tftp` (UDP), `http` (UNIX).
-//! - Data: a Mirror of the inventory; table `lease`: the addresses of machines that have none of their own, with
-//!   `unknown-leases.json` as its last good copy. Known machines have theirs from memory.
-//! - A packet's way: [`wire`] reads it, [`model`] decides, [`wire`] writes the answer, `server` sends it; a lease
-//!   goes by `store` first.
+//! - Data: a Mirror of the inventory; table `lease`: the addresses of machines that have none of their own,
+//!   with `unknown-leases.json` as its last good copy. Known machines have theirs from memory.
+//! - A packet's way: [`wire`] reads it, [`model`] decides, [`wire`] writes the answer, `server` sends it; a
+//!   lease goes by `store` first.
 
 mod alarm;
 mod api;

@@ -2,6 +2,8 @@
 //! given. The same code answers clients and tells `pilotctl dhcp why` rule by rule.
 
 mod boot;
+#[cfg(test)]
+mod cases;
 mod grant;
 mod leases;
 mod place;

@@ -1,7 +1,7 @@
 //! Other DHCP servers on the head's own wires. Their OFFERs and ACKs are heard where they reach the head: as
-//! broadcasts, and as frames that a hub or an unlearned switch passes to all. What it does not hear shows in the
-//! clients' REQUESTs, which are broadcast and name the server they took (`model::Alarm::Rival`). The head asks for
-//! no address itself to find out: that would take one from a server that may be meant to be there.
+//! broadcasts, and as frames that a hub or an unlearned switch passes to all. What it does not hear shows in
+//! the clients' REQUESTs, which are broadcast and name the server they took (`model::Alarm::Rival`). The head
+//! asks for no address itself to find out: that would take one from a server that may be meant to be there.
 
 use std::io;
 use std::sync::Arc;

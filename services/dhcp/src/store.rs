@@ -188,8 +188,8 @@ impl Keeper {
         None
     }
 
-    /// A connection, once the database is there: its leases are taken over, and what was lent on without it is
-    /// written. `patient` no more: somebody hears of it if it is not there.
+    /// A connection, once the database is there: its leases are taken over, and what was lent on without it
+    /// is written. With patience at its end somebody hears of it if it is not there.
     async fn connect(&self, patient_no_more: bool) -> Option<PoolConnection<Postgres>> {
         let connected = async {
             let pool: &PgPool = self.database.pool().map_err(|it| it.to_string())?;

@@ -70,7 +70,10 @@ fn request(question: &Question) -> Request {
         options.set(code::CLASS, if question.http { b"HTTPClient" } else { b"PXEClient" });
     }
     let mut chaddr = [0; 16];
-    chaddr[..6].copy_from_slice(&question.mac.octets());
+    // What is longer than `chaddr` is InfiniBand's, and told by the client identifier.
+    let octets = question.mac.octets();
+    let length = octets.len().min(6);
+    chaddr[..length].copy_from_slice(&octets[..length]);
     Request {
         kind: crate::wire::Kind::Discover,
         xid: 0,
