@@ -59,7 +59,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"], &[])
     })?;
     // The tests with them: what `cargo test` then asks for has the same features, so that nothing is built twice.
-    let programs = timings.time("programs and tests", || build("dev", &["--workspace", "--bins", "--tests"]))?;
+    let programs =
+        timings.time("programs and tests", || build("dev", &["--workspace", "--bins", "--tests"]))?;
 
     let runtime = root::runtime()?;
     let pg = runtime.block_on(Pg::start())?;
