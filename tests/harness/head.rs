@@ -27,7 +27,7 @@ use crate::{document, program};
 use files::{make_folders, reachable, trust};
 use slot::Slot;
 
-pub use events::{Event, Events};
+pub use events::{Event, Events, tell};
 
 /// How long a service may take to end: its own 10 s and some.
 const STOP_MAX: Duration = Duration::from_secs(12);

@@ -4,6 +4,7 @@ mod acme;
 mod canary;
 mod cli;
 mod desk;
+mod faults;
 mod fleet;
 mod join;
 mod lab;

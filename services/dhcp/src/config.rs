@@ -13,7 +13,7 @@ use domain::{Document, MacAddr, Service, Xname};
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 
-pub(crate) use self::options::{encode_routes, has_default_route};
+pub(crate) use self::options::has_default_route;
 pub(crate) use self::plane::Plane;
 use crate::wire::Options;
 

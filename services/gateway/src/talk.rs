@@ -152,7 +152,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<S> {
             Ok(service) => *service,
             Err(_) => {
                 let error = std::mem::replace(&mut plan.way, Ok(Service::Gateway)).err();
-                return self.refuse(error.unwrap_or(Error::LongHead), &plan, buffers).await;
+                let error = error.unwrap_or(Error::LongHead);
+                self.note_refusal(&plan, &error);
+                return self.refuse(error, &plan, buffers).await;
             }
         };
         let front = Arc::clone(&self.front);
@@ -210,6 +212,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<S> {
             }
         };
         self.refuse(error, &plan, buffers).await
+    }
+
+    /// Tells the timeline that a booting node asked for what is nowhere: the URL of its data is wrong.
+    fn note_refusal(&self, plan: &Plan, error: &Error) {
+        let why = match error {
+            Error::NoRoute { .. } => "http-404",
+            Error::PathOverHttp { .. } => "http-403",
+            _ => return,
+        };
+        let Some((stage, file)) = plan.stage else { return };
+        let event = BootEvent::new(Service::Gateway, stage, format!("{file} is refused: {error}"));
+        let event = event.ip(self.link.hop.address).result(StageResult::Failed);
+        event.fact("why", why).fact("file", file).send();
     }
 
     /// Tells the timeline that a booting node was not answered.

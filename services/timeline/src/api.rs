@@ -185,7 +185,7 @@ async fn list_boots(
         }
     }
     boots.retain(|it| result.is_none_or(|result| it.result == result));
-    boots.sort_by(|a, b| b.started.cmp(&a.started));
+    boots.sort_by_key(|it| std::cmp::Reverse(it.started));
     boots.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(Json(boots.into_iter().map(|it| timeline.called(it)).collect()))
 }

@@ -41,9 +41,12 @@ static WRITTEN: LazyLock<Counter> = LazyLock::new(|| web::counter("timeline_writ
 pub(crate) struct Queue {
     rows: Mutex<VecDeque<Row>>,
     /// Boots that changed: none, as the board has it; some, as it was when another began.
-    boots: Mutex<HashMap<(String, OffsetDateTime), Option<Box<Boot>>>>,
+    boots: Mutex<HashMap<BootKey, Option<Box<Boot>>>>,
     wake: Notify,
 }
+
+/// Whose boot, and when it began.
+type BootKey = (String, OffsetDateTime);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -10,14 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use domain::BootStage;
+use domain::{BootStage, Service};
 use nix::cmsg_space;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, UnixCredentials, recvmsg, sendmsg, setsockopt,
     sockopt,
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncBufReadExt, BufReader, Interest};
 use tokio::net::UnixDatagram;
 use tokio::process::Command;
@@ -136,7 +138,32 @@ async fn pass_on(socket: &UnixDatagram, datagram: &[u8], sender: UnixCredentials
     }
 }
 
+/// Tells the head in this folder of sockets of a step, as if a service did, which root may.
+///
+/// # Errors
+///
+/// If nobody listens.
+pub async fn tell(sockets: &Path, service: Service, step: &Value) -> anyhow::Result<()> {
+    let now = OffsetDateTime::now_utc().format(&Rfc3339).context("write the time")?;
+    let mut event = json!({"v": 1, "time": now, "service": service.name()});
+    for (name, value) in step.as_object().context("a step is an object")? {
+        event[name] = value.clone();
+    }
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(sockets.join("timeline-events.sock")).context("find where steps are told")?;
+    let sender = libc::ucred { pid: 0, uid: service.uid(), gid: service.uid() };
+    pass_on(&socket, event.to_string().as_bytes(), sender.into()).await;
+    Ok(())
+}
+
 impl Events {
+    /// All of one node so far, for the message of a test that fails.
+    #[must_use]
+    pub fn all_of(&self, node: &str) -> String {
+        let own = self.all().into_iter().filter(|it| it.node.as_deref() == Some(node));
+        own.map(|it| format!("{} {} {}: {}\n", it.service, it.stage, it.result, it.detail)).collect()
+    }
+
     pub(super) fn collect(socket: &Path) -> anyhow::Result<Self> {
         let receiver = bind(socket)?;
         setsockopt(&receiver, sockopt::PassCred, &true).context("ask for the senders' credentials")?;

@@ -161,7 +161,7 @@ async fn inside(arguments: &Arguments) -> anyhow::Result<()> {
 async fn wire(arguments: &Arguments, net: &Net, folder: &Path) -> anyhow::Result<Place> {
     let peer = net.add_client(BRIDGE, "peer", "02:0c:00:00:00:03").await?;
     let load = net.add_client(BRIDGE, "load", "02:0c:00:00:00:02").await?;
-    let path = |it: &Option<PathBuf>| it.as_ref().map(|it| std::path::absolute(it)).transpose();
+    let path = |it: &Option<PathBuf>| it.as_ref().map(std::path::absolute).transpose();
     let place = Place {
         rounds: arguments.rounds,
         seconds: arguments.seconds,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, bail, ensure};
+use dhcproto::v4::DhcpOption;
+use dhcproto::{Encodable, Encoder, Name};
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 
@@ -29,7 +31,7 @@ enum Shape {
     Short,
     Seconds,
     Text,
-    /// Domain names (RFC 3397), not compressed.
+    /// Domain names (RFC 3397).
     Names,
     /// Classless routes (RFC 3442).
     Routes,
@@ -142,7 +144,7 @@ fn encode(shape: Shape, value: &Value) -> anyhow::Result<Vec<u8>> {
         Shape::Names => encode_names(&texts()?)?,
         Shape::Routes => {
             let routes: anyhow::Result<Vec<_>> = texts()?.into_iter().map(read_route).collect();
-            encode_routes(&routes?)
+            value_of(&DhcpOption::ClasslessStaticRoute(routes?))?
         }
         Shape::Hex => {
             let text = one()?;
@@ -155,17 +157,27 @@ fn encode(shape: Shape, value: &Value) -> anyhow::Result<Vec<u8>> {
     })
 }
 
+/// Option 119, names compressed (RFC 3397 section 2).
 fn encode_names(names: &[&str]) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let mut read = Vec::new();
     for name in names {
         ensure!(name.split('.').all(domain::document::is_label), "{name:?} is no domain name");
-        for label in name.split('.') {
-            bytes.push(label.len() as u8);
-            bytes.extend(label.as_bytes());
-        }
-        bytes.push(0);
+        read.push(Name::from_ascii(format!("{name}.")).with_context(|| format!("read {name:?}"))?);
     }
-    Ok(bytes)
+    value_of(&DhcpOption::DomainSearch(read))
+}
+
+/// An option's value as dhcproto writes it: behind codes and lengths of its parts (RFC 3396).
+fn value_of(option: &DhcpOption) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    option.encode(&mut Encoder::new(&mut bytes)).context("encode the option")?;
+    let (mut rest, mut value) = (bytes.as_slice(), Vec::new());
+    while let [_, length, tail @ ..] = rest {
+        let (part, tail) = tail.split_at_checked(usize::from(*length)).context("encode the option")?;
+        value.extend(part);
+        rest = tail;
+    }
+    Ok(value)
 }
 
 /// `10.0.0.0/8 via 172.16.0.1`
@@ -175,17 +187,6 @@ fn read_route(text: &str) -> anyhow::Result<(Ipv4Net, Ipv4Addr)> {
     let net: Ipv4Net = net.trim().parse().ok().with_context(hint)?;
     let router = router.trim().parse().ok().with_context(hint)?;
     Ok((net.trunc(), router))
-}
-
-/// Option 121: length of the prefix, what of the destination it says, router.
-pub(crate) fn encode_routes(routes: &[(Ipv4Net, Ipv4Addr)]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (net, router) in routes {
-        bytes.push(net.prefix_len());
-        bytes.extend(&net.network().octets()[..usize::from(net.prefix_len().div_ceil(8))]);
-        bytes.extend(router.octets());
-    }
-    bytes
 }
 
 /// Whether routes of option 121 have a default route among them.

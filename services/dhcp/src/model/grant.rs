@@ -6,7 +6,7 @@ use domain::Xname;
 
 use super::boot::{as_proxy, boot_file};
 use super::{Alarm, Arrival, Asked, Decision, Own, Trace, World, negative};
-use crate::config::{Plane, encode_routes, has_default_route};
+use crate::config::{Plane, has_default_route};
 use crate::wire::{Kind, Options, Reply, Request, code};
 
 /// What a machine is to have.
@@ -185,8 +185,8 @@ fn set_default_route(options: &mut Options) {
     let Some(routes) = options.get(code::ROUTES) else { return };
     let router = options.get(code::ROUTER).and_then(|it| <[u8; 4]>::try_from(it.get(..4)?).ok());
     if let Some(router) = router.filter(|_| !has_default_route(routes)) {
-        let default = encode_routes(&[(ipnet::Ipv4Net::default(), router.into())]);
-        let all = [routes, &default].concat();
+        // No destination bits at all, then the router.
+        let all = [routes, &[0], &router].concat();
         options.set(code::ROUTES, &all);
     }
 }

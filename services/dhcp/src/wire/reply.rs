@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
+use dhcproto::{Decodable, Decoder};
 use domain::MacAddr;
 
 use super::{HEADER, Kind, MAGIC, Options, Request, code};
@@ -129,13 +131,11 @@ pub(crate) fn destination(request: &Request, reply: &Reply) -> Destination {
     Destination::Link(request.mac, reply.yiaddr)
 }
 
-/// The server's identifier in another server's reply, if it is an OFFER or ACK.
+/// The server that made an OFFER or ACK, by option 54. dhcproto asserts lengths of options that it knows, so that it is
+/// only given the two that count, with theirs checked.
 pub(crate) fn read_server(packet: &[u8]) -> Option<Ipv4Addr> {
     let (header, mut rest) = packet.split_at_checked(HEADER)?;
-    if header[0] != 2 || header[236..] != MAGIC {
-        return None;
-    }
-    let (mut kind, mut server) = (None, None);
+    let mut clean = header.to_vec();
     while let [code, tail @ ..] = rest {
         match *code {
             code::PAD => rest = tail,
@@ -143,14 +143,22 @@ pub(crate) fn read_server(packet: &[u8]) -> Option<Ipv4Addr> {
             code => {
                 let (length, tail) = tail.split_first()?;
                 let (value, tail) = tail.split_at_checked(usize::from(*length))?;
-                match (code, value) {
-                    (code::KIND, [it]) => kind = Some(Kind::from(*it)),
-                    (code::SERVER, [a, b, c, d]) => server = Some(Ipv4Addr::new(*a, *b, *c, *d)),
-                    _ => {}
+                if matches!((code, value.len()), (code::KIND, 1) | (code::SERVER, 4)) {
+                    clean.extend([code, *length]);
+                    clean.extend(value);
                 }
                 rest = tail;
             }
         }
     }
-    server.filter(|_| matches!(kind, Some(Kind::Offer | Kind::Ack)))
+    clean.push(code::END);
+    let message = Message::decode(&mut Decoder::new(&clean)).ok()?;
+    let options = message.opts();
+    let lends = matches!(options.msg_type(), Some(MessageType::Offer | MessageType::Ack));
+    match options.get(OptionCode::ServerIdentifier) {
+        Some(DhcpOption::ServerIdentifier(server)) if lends && message.opcode() == Opcode::BootReply => {
+            Some(*server)
+        }
+        _ => None,
+    }
 }

@@ -242,11 +242,11 @@ impl Boot {
             BootStage::DhcpAck if firmware => {
                 self.evidence.file = event.fact("file").map(str::to_owned).or_else(|| event.image.clone());
             }
-            BootStage::TftpStart | BootStage::TftpEnd => {
-                // Some fetch autoexec.ipxe or a configuration after it.
-                if self.evidence.place < Place::LoaderDiscover && self.evidence.loader.is_none() {
-                    self.evidence.loader = event.image.clone();
-                }
+            // Some fetch autoexec.ipxe or a configuration after it.
+            BootStage::TftpStart | BootStage::TftpEnd
+                if self.evidence.place < Place::LoaderDiscover && self.evidence.loader.is_none() =>
+            {
+                self.evidence.loader = event.image.clone();
             }
             BootStage::Script => {
                 let fact = |name: &str| event.fact(name).map(str::to_owned);

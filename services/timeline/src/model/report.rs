@@ -95,7 +95,7 @@ pub struct Slow {
 /// The last boots that began together: from the newest back to the first gap of this length. Of each machine the last
 /// one counts.
 pub(crate) fn last_together(mut boots: Vec<Boot>, gap: Duration) -> Vec<Boot> {
-    boots.sort_by(|a, b| b.started.cmp(&a.started));
+    boots.sort_by_key(|it| std::cmp::Reverse(it.started));
     let mut end = 0;
     for pair in boots.windows(2) {
         if pair[0].started - pair[1].started > gap {

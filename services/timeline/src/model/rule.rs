@@ -98,7 +98,7 @@ pub(crate) fn refusal(boot: &Boot, event: &Event) -> Option<Finding> {
         (Is::TftpStart | Is::TftpEnd, _) => Cause::LoaderBroken,
         (Is::Script, "no-parameters") => Cause::NoParameters,
         (Is::Script, "not-bootable" | "not-started") => Cause::NotBootable,
-        (Is::Metadata, "http-404") if event.fact("file") == Some("network-config") => {
+        (Is::Metadata, "http-404" | "http-403") if event.fact("file") == Some("network-config") => {
             (kind, until) = (Kind::Sign, None);
             Cause::NetworkConfig
         }

@@ -3,11 +3,11 @@
 use std::process::Command;
 use std::time::Duration;
 
+use ::tests::head::Ports;
+use ::tests::program::find;
+use ::tests::{Head, HeadOptions, Pg, Process};
 use anyhow::{Context as _, ensure};
 use domain::Service;
-use tests::head::Ports;
-use tests::program::find;
-use tests::{Head, HeadOptions, Pg, Process};
 
 use super::peers::{self, Clients, Dhcp};
 use super::table::{Figure, Row, best};
@@ -160,7 +160,7 @@ impl Server<'_> {
 
 /// A head with nothing but inventory and dhcp, and these nodes.
 pub(super) async fn start_ours(known: u32) -> anyhow::Result<Head> {
-    let mut document = tests::document::demo("srv0", &format!("{OURS}/16"));
+    let mut document = ::tests::document::demo("srv0", &format!("{OURS}/16"));
     let plane = document.get_mut("network").and_then(|it| it.get_mut("planes")).and_then(|it| it.get_mut(0));
     let subnets = format!("subnets = [{{ cidr = \"10.99.0.0/16\", range = \"{}\" }}]", super::POOL);
     plane
@@ -181,7 +181,7 @@ pub(super) async fn start_ours(known: u32) -> anyhow::Result<Head> {
             let (number, mac, address) = (it + 1, peers::mac(it), peers::address(it));
             format!(
                 "- {{nid: {number}, xname: {}, group: compute, mac: '{mac}', ipaddr: {address}}}\n",
-                tests::fleet::space::xname(number)
+                ::tests::fleet::space::xname(number)
             )
         };
         let nodes: String = std::iter::once("nodes:\n".to_owned()).chain((0..known).map(node)).collect();

@@ -64,7 +64,7 @@ pub(super) async fn rows(place: &Place) -> anyhow::Result<Vec<Row>> {
             target: "<= 1.0 x the best, processor too",
             ..Row::default()
         };
-        let mut measured: Vec<(Option<Tftp>, Vec<(Outcome, Duration)>)> = vec![(None, Vec::new())];
+        let mut measured = vec![(None, Vec::<(Outcome, Duration)>::new())];
         for peer in [Tftp::Dnsmasq, Tftp::TftpdHpa, Tftp::Atftpd] {
             match peer.start(place, &root).await {
                 Ok(process) => {
