@@ -190,7 +190,7 @@ mod tests {
         let drawn = screen.draw(datetime!(2026-11-22 20:00:25 UTC));
         let lines: Vec<&str> = drawn.lines().collect();
         assert!(lines[0].starts_with("NODE      POWER     DHCP   LOADER"), "{drawn}");
-        assert!(lines[1].starts_with("nid001         -      2.5        -"), "{drawn}");
+        assert!(lines[1].starts_with("nid001        -      2.5        -"), "{drawn}");
         assert!(lines[1].ends_with("dhcp-ack (20 s)"), "{drawn}");
         assert!(lines[2].ends_with("tftp-start: no-loader-request (20 s)"), "{drawn}");
         assert_eq!(lines[3], "0 good, 1 under way, 1 failed or standing still");

@@ -203,11 +203,13 @@ async fn show_boot(State(timeline): State<Timeline>, Path(word): Path<String>) -
         (None, Err(_)) => None,
     };
     let boot = boot.ok_or_else(|| Error::NoBoot(word.clone()))?;
+    // Before the table is asked, so that none is missed which gets there meanwhile.
+    let waiting = timeline.queue.waiting_of(&node, boot.started);
     let mut events = match &db {
         Ok(db) => store::list_events(db, &node, boot.started, EVENTS_MAX).await.unwrap_or_default(),
         Err(_) => Vec::new(),
     };
-    for event in timeline.queue.waiting_of(&node, boot.started) {
+    for event in waiting {
         if !events.contains(&event) {
             events.push(event);
         }

@@ -2,7 +2,7 @@
 //! bounded queue.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use daemon::Retry;
@@ -40,6 +40,8 @@ static WRITTEN: LazyLock<Counter> = LazyLock::new(|| web::counter("timeline_writ
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     rows: Mutex<VecDeque<Row>>,
+    /// What is on its way into the table: neither here any more nor there yet. Changed under the lock of `rows`.
+    writing: Mutex<Arc<Vec<Row>>>,
     /// Boots that changed: none, as the board has it; some, as it was when another began.
     boots: Mutex<HashMap<BootKey, Option<Box<Boot>>>>,
     wake: Notify,
@@ -88,27 +90,39 @@ impl Queue {
     /// The steps of a boot that are not written yet.
     pub(crate) fn waiting_of(&self, node: &str, boot: OffsetDateTime) -> Vec<Event> {
         let rows = lock(&self.rows);
-        let own = rows.iter().filter(|it| it.boot == Some(boot) && it.node.as_deref() == Some(node));
+        let writing = Arc::clone(&lock(&self.writing));
+        let own = writing
+            .iter()
+            .chain(rows.iter())
+            .filter(|it| it.boot == Some(boot) && it.node.as_deref() == Some(node));
         // As they are read back from the table: whose they are is said by the boot.
         own.map(|it| Event { node: None, ..it.event.clone() }).collect()
     }
 
-    fn take_rows(&self) -> Vec<Row> {
+    fn take_rows(&self) -> Arc<Vec<Row>> {
         let mut rows = lock(&self.rows);
         let count = rows.len().min(BATCH);
-        rows.drain(..count).collect()
+        let taken = Arc::new(rows.drain(..count).collect());
+        *lock(&self.writing) = Arc::clone(&taken);
+        taken
+    }
+
+    /// Forgets what was taken: it is in the table.
+    fn forget_taken(&self) {
+        *lock(&self.writing) = Arc::default();
     }
 
     /// Puts back what could not be written, in front of what came meanwhile.
-    fn put_back(&self, failed: Vec<Row>, most: usize) {
+    fn put_back(&self, failed: &[Row], most: usize) {
         let mut rows = lock(&self.rows);
+        *lock(&self.writing) = Arc::default();
         let room = most.saturating_sub(rows.len());
         let lost = failed.len().saturating_sub(room);
         if lost > 0 {
             LOST.inc_by(lost as u64);
         }
-        for row in failed.into_iter().skip(lost).rev() {
-            rows.push_front(row);
+        for row in failed.iter().skip(lost).rev() {
+            rows.push_front(row.clone());
         }
     }
 }
@@ -168,7 +182,7 @@ impl Timeline {
             let boots = self.take_boots();
             let more = rows.len() == BATCH || boots.len() == BATCH;
             if let Err(error) = self.write_batch(&rows, &boots, partitions).await {
-                self.queue.put_back(rows, self.config.queue);
+                self.queue.put_back(&rows, self.config.queue);
                 for boot in boots {
                     let (node, started) = (boot.node.clone(), boot.started);
                     let present = self.board().get(&node).is_some_and(|it| it.started == started);
@@ -176,6 +190,7 @@ impl Timeline {
                 }
                 return Err(error);
             }
+            self.queue.forget_taken();
             WRITTEN.inc_by(rows.len() as u64);
             WAITING.set(i64::try_from(self.queue.len()).unwrap_or(i64::MAX));
             if !more {

@@ -69,7 +69,7 @@ mod tests {
         for rule in [
             "iifname \"ens2\" tcp dport { 22, 8443 } accept",
             "iifname \"ens3\" tcp dport { 22, 8080, 8081, 8443 } accept",
-            "iifname \"ens3\" udp dport { 67, 69, 123 } accept",
+            "iifname \"ens3\" udp dport { 67, 69, 123, 4011 } accept",
             "iifname \"bond0\" tcp dport { 22, 8080, 8081, 8443 } accept",
             "iifname \"bmc20\" udp dport { 67, 123 } accept",
         ] {

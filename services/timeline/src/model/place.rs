@@ -67,7 +67,7 @@ impl Client {
         match (event.fact("client"), at) {
             (Some("firmware"), _) => Self::Firmware,
             (Some("ipxe"), _) => Self::Ipxe,
-            (Some("os"), _) => Self::Os,
+            (Some("os"), _) | (_, Some(Place::System)) => Self::Os,
             (_, Some(at)) if at >= Place::Kernel && at < Place::Userdata => Self::Os,
             (_, Some(at)) if (Place::LoaderStart..Place::Kernel).contains(&at) => Self::Ipxe,
             _ => Self::Firmware,
