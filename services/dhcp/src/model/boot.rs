@@ -36,16 +36,15 @@ enum Way {
     Http,
 }
 
-/// What asks: for the journal and the timeline.
+/// What asks, in the timeline's words.
 pub(crate) fn client_of(request: &Request) -> &'static str {
+    let boots = request.is_vendor("HTTPClient") || request.is_vendor("PXEClient");
     if request.is_ipxe {
         "ipxe"
-    } else if request.is_vendor("HTTPClient") {
-        "http"
-    } else if request.is_vendor("PXEClient") || request.architecture.is_some() {
-        "pxe"
+    } else if boots || request.architecture.is_some() {
+        "firmware"
     } else {
-        "system"
+        "os"
     }
 }
 

@@ -49,7 +49,7 @@ fn answer_beside(
     to: &mut Decision,
     trace: &mut Trace,
 ) {
-    let boots = to.node.as_ref().is_some_and(Xname::is_node) && client_of(request) != "system";
+    let boots = to.node.as_ref().is_some_and(Xname::is_node) && client_of(request) != "os";
     let kind = match request.kind {
         Kind::Discover if !arrival.proxy => Kind::Offer,
         Kind::Discover | Kind::Request | Kind::Inform if arrival.proxy => Kind::Ack,
