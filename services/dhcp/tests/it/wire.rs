@@ -45,8 +45,15 @@ fn udhcpc_and_dhclient_get_their_address_over_a_bad_wire() {
     let bound = command.output().unwrap();
     assert!(bound.status.success(), "{}", String::from_utf8_lossy(&bound.stderr));
     assert_eq!(lab.given(&bound).get("new_ip_address"), Some("172.16.0.1"));
-    // It went on in the background; its lease file tells its process.
-    let pid: i32 = std::fs::read_to_string(lab.path("pid")).unwrap().trim().parse().unwrap();
+    // It goes on in the background, and that process writes its own number, later than the first one ends.
+    let began = std::time::Instant::now();
+    let pid: i32 = loop {
+        if let Some(pid) = std::fs::read_to_string(lab.path("pid")).ok().and_then(|it| it.trim().parse().ok()) {
+            break pid;
+        }
+        assert!(began.elapsed() < super::LIMIT, "dhclient told no process");
+        std::thread::yield_now();
+    };
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).unwrap();
 }
 
