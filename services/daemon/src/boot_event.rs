@@ -6,9 +6,8 @@ use std::io;
 use std::net::IpAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use domain::{BootStage, MacAddr, Service, StageResult, Xname};
@@ -24,6 +23,9 @@ const DETAIL_MAX: usize = 600;
 const QUEUE_MAX: usize = 8192;
 /// How long the timeline may leave its queue full before events are dropped at once.
 const FULL_MAX: Duration = Duration::from_secs(2);
+/// The thread takes what has gathered for so long: to wake it for each event costs more than to write it, and that
+/// cost would be borne by whoever answers nodes.
+const GATHERED: Duration = Duration::from_millis(5);
 
 /// One stage of one boot. Made, filled, sent; nothing is waited for.
 #[derive(Debug, Serialize)]
@@ -51,14 +53,24 @@ pub struct BootEvent {
     detail: String,
 }
 
-/// What the thread is told.
-enum Told {
-    Event(Box<BootEvent>),
-    /// Answer once all before it is written.
-    Flush(SyncSender<()>),
+/// What waits for the thread.
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<Waiting>,
+    /// There is something after there was nothing.
+    filled: Condvar,
+    /// All that was taken is written.
+    written: Condvar,
 }
 
-static SENDER: OnceLock<SyncSender<Told>> = OnceLock::new();
+#[derive(Debug, Default)]
+struct Waiting {
+    events: Vec<BootEvent>,
+    /// The thread is at work on some that it took.
+    busy: bool,
+}
+
+static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 impl BootEvent {
@@ -129,14 +141,10 @@ impl BootEvent {
 
     /// Has the entry written and the datagram sent.
     pub fn send(self) {
-        match SENDER.get() {
+        match QUEUE.get() {
             // Not run by `daemon::run`, as in tests.
             None => self.note(),
-            Some(sender) => {
-                if sender.try_send(Told::Event(Box::new(self))).is_err() {
-                    DROPPED.fetch_add(1, Ordering::Relaxed);
-                }
-            }
+            Some(queue) => queue.put(self),
         }
     }
 
@@ -198,22 +206,54 @@ impl Line {
         sent.map(drop)
     }
 
-    fn run(mut self, told: &Receiver<Told>) {
-        for told in told {
-            match told {
-                Told::Event(event) => {
-                    event.note();
-                    if self.send(&event).is_err() {
-                        DROPPED.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-                Told::Flush(done) => {
-                    if done.send(()).is_err() {
-                        tracing::debug!("nobody waits for the boot events any more");
-                    }
+    fn run(mut self, queue: &Queue) {
+        loop {
+            queue.wait_filled();
+            std::thread::sleep(GATHERED);
+            for event in queue.take() {
+                event.note();
+                if self.send(&event).is_err() {
+                    DROPPED.fetch_add(1, Ordering::Relaxed);
                 }
             }
+            queue.note_written();
         }
+    }
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, event: BootEvent) {
+        let mut state = self.state();
+        if state.events.len() >= QUEUE_MAX {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        state.events.push(event);
+        let first = state.events.len() == 1 && !state.busy;
+        drop(state);
+        if first {
+            self.filled.notify_one();
+        }
+    }
+
+    fn wait_filled(&self) {
+        let none = |it: &mut Waiting| it.events.is_empty();
+        drop(self.filled.wait_while(self.state(), none).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn take(&self) -> Vec<BootEvent> {
+        let mut state = self.state();
+        state.busy = true;
+        std::mem::take(&mut state.events)
+    }
+
+    fn note_written(&self) {
+        self.state().busy = false;
+        self.written.notify_all();
     }
 }
 
@@ -222,19 +262,21 @@ pub(crate) fn start(run: &Path) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     socket.set_write_timeout(Some(FULL_MAX))?;
     let line = Line { socket, path: run.join("timeline-events.sock"), stuck: false };
-    let (sender, receiver) = sync_channel(QUEUE_MAX);
-    std::thread::Builder::new().name("boot-events".to_owned()).spawn(move || line.run(&receiver))?;
-    if SENDER.set(sender).is_err() {
+    let queue = Arc::<Queue>::default();
+    if QUEUE.set(Arc::clone(&queue)).is_err() {
         tracing::debug!("boot events were started already");
+        return Ok(());
     }
+    std::thread::Builder::new().name("boot-events".to_owned()).spawn(move || line.run(&queue))?;
     Ok(())
 }
 
 /// Waits until all events so far are written, but not for long.
 pub(crate) fn flush() {
-    let Some(sender) = SENDER.get() else { return };
-    let (done, written) = sync_channel(1);
-    if sender.try_send(Told::Flush(done)).is_err() || written.recv_timeout(FULL_MAX).is_err() {
+    let Some(queue) = QUEUE.get() else { return };
+    let unwritten = |it: &mut Waiting| it.busy || !it.events.is_empty();
+    let written = queue.written.wait_timeout_while(queue.state(), FULL_MAX, unwritten);
+    if written.unwrap_or_else(PoisonError::into_inner).1.timed_out() {
         tracing::info!("boot events are left behind at the end");
     }
 }
