@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::issue::Issues;
 use crate::listener::{Address, Inherited, ListenError};
 use crate::notify;
+use crate::store::Store;
 
 /// Where a process finds what it needs.
 #[derive(Clone, Debug)]
@@ -37,6 +38,7 @@ pub struct Context {
     pub stop: CancellationToken,
     inherited: Arc<Inherited>,
     issues: Arc<Issues>,
+    store: Arc<Store>,
 }
 
 /// A credential that is missing or unreadable.
@@ -63,7 +65,25 @@ impl Context {
     ) -> Result<Self, ListenError> {
         let inherited = Arc::new(Inherited::take(listen)?);
         let issues = Arc::new(Issues::new(paths.run.join(service.name()).join("issues.json")));
-        Ok(Self { service, paths, document: Arc::new(document), stop, inherited, issues })
+        let store = Arc::new(Store::of_systemd());
+        Ok(Self { service, paths, document: Arc::new(document), stop, inherited, issues, store })
+    }
+
+    /// The same with another store, and what it holds handed over, as to a process that is started again.
+    ///
+    /// # Errors
+    ///
+    /// If the descriptors cannot be duplicated.
+    pub fn with_store(mut self, store: Arc<Store>) -> io::Result<Self> {
+        self.inherited.add(store.handed_on()?);
+        self.store = store;
+        Ok(self)
+    }
+
+    /// Where descriptors outlive this process.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     /// The sockets systemd handed over, or `--listen` named; each can be taken once, by its name.

@@ -16,6 +16,7 @@ mod log;
 mod memory;
 mod notify;
 mod run;
+mod store;
 
 pub use boot_event::BootEvent;
 pub use context::{Context, CredentialError, Paths};
@@ -24,6 +25,7 @@ pub use issue::{Issue, Issues, Severity};
 pub use listener::{Address, Inherited, ListenError};
 pub use memory::trim_memory_soon;
 pub use run::{Options, Retry, run};
+pub use store::Store;
 
 /// Re-exported for [`event!`].
 #[doc(hidden)]

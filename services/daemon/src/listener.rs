@@ -86,6 +86,20 @@ impl Inherited {
         Ok(Self(Mutex::new(sockets)))
     }
 
+    pub(crate) fn add(&self, more: Vec<(String, OwnedFd)>) {
+        let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, fd) in more {
+            sockets.entry(name).or_default().push(fd);
+        }
+    }
+
+    /// The descriptors of this name, whatever they are: what an earlier process had kept in its
+    /// [`Store`](crate::Store).
+    #[must_use]
+    pub fn stored(&self, name: &str) -> Vec<OwnedFd> {
+        self.take_all(name)
+    }
+
     fn take_all(&self, name: &str) -> Vec<OwnedFd> {
         let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sockets.remove(name).unwrap_or_default()

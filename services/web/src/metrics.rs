@@ -6,6 +6,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
@@ -20,6 +21,27 @@ pub fn counter(name: &'static str, help: &'static str) -> Counter {
     let counter = Counter::default();
     registry().lock().unwrap_or_else(PoisonError::into_inner).register(name, help, counter.clone());
     counter
+}
+
+/// Counters alike, told apart by a label.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    label: &'static str,
+    family: Family<Vec<(&'static str, String)>, Counter>,
+}
+
+impl Counters {
+    /// Counts one more of this kind. There should be few kinds, known beforehand.
+    pub fn inc(&self, kind: &str) {
+        self.family.get_or_create(&vec![(self.label, kind.to_owned())]).inc();
+    }
+}
+
+/// Counters shown as `pilothouse_<name>_total{<label>="…"}`. Ask once and keep them.
+pub fn counters(name: &'static str, help: &'static str, label: &'static str) -> Counters {
+    let family = Family::default();
+    registry().lock().unwrap_or_else(PoisonError::into_inner).register(name, help, family.clone());
+    Counters { label, family }
 }
 
 /// A gauge shown as `pilothouse_<name>`. Ask once and keep it.
