@@ -1,5 +1,6 @@
 //! The settings: `[dhcp]`, and what the document says of the planes dhcp answers on.
 
+mod loaders;
 mod options;
 mod plane;
 
@@ -13,6 +14,7 @@ use domain::{Document, MacAddr, Service, Xname};
 use ipnet::Ipv4Net;
 use serde::Deserialize;
 
+pub(crate) use self::loaders::{Loader, Loaders};
 pub(crate) use self::options::has_default_route;
 pub(crate) use self::plane::Plane;
 use crate::wire::Options;
@@ -31,6 +33,10 @@ pub(crate) struct Table {
     pub(crate) efi: String,
     /// Where the boot loaders are.
     pub(crate) tftp_root: PathBuf,
+    /// What machines load by their architecture (option 93), instead of what is usual or where there is nothing.
+    pub(crate) loaders: Loaders,
+    /// Further files that TFTP serves, by the last part of their paths: what a loader loads next.
+    pub(crate) files: Vec<PathBuf>,
     /// The port of the boot scripts on the head.
     pub(crate) script_port: u16,
     /// The port of the images on the head, where UEFI HTTP clients load iPXE.
@@ -90,6 +96,8 @@ impl Default for Table {
             declined_s: 3600,
             efi: "snponly.efi".to_owned(),
             tftp_root: "/usr/lib/ipxe".into(),
+            loaders: Loaders::default(),
+            files: Vec::new(),
             script_port: 8081,
             images_port: 8080,
             relays: Vec::new(),
@@ -121,6 +129,10 @@ pub(crate) struct Config {
     pub(crate) by_mac: HashMap<MacAddr, Vec<usize>>,
     /// Whose address it is.
     pub(crate) by_ip: HashMap<Ipv4Addr, MacAddr>,
+    /// InfiniBand ports among the reservations.
+    pub(crate) by_guid: HashMap<[u8; 8], MacAddr>,
+    /// The site's own files that TFTP serves, by name.
+    pub(crate) files: HashMap<String, PathBuf>,
 }
 
 impl Config {
@@ -128,6 +140,7 @@ impl Config {
     pub(crate) fn of(document: &Document) -> anyhow::Result<Self> {
         let table: Table = document.table(Service::Dhcp).clone().try_into().context("read [dhcp]")?;
         check_table(&table)?;
+        let files = loaders::served(&table.loaders, &table.files)?;
         let served = document.network.planes.iter().filter(|it| it.kind != PlaneKind::Site);
         let dns = &document.network.dns;
         let planes = served.enumerate().flat_map(|(wire, it)| Plane::of(it, wire, dns)).collect();
@@ -141,6 +154,8 @@ impl Config {
             nodes: HashMap::new(),
             by_mac: HashMap::new(),
             by_ip: HashMap::new(),
+            by_guid: HashMap::new(),
+            files,
         };
         plane::check(document, &config.planes)?;
         config.set_wires();
@@ -213,6 +228,7 @@ impl Config {
             }
             self.by_mac.entry(it.mac).or_default().push(place);
             self.by_ip.insert(it.ip, it.mac);
+            self.by_guid.extend(it.mac.guid().map(|guid| (guid, it.mac)));
         }
         Ok(())
     }
@@ -261,10 +277,17 @@ fn check_table(table: &Table) -> anyhow::Result<()> {
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use domain::Document;
+pub(crate) mod tests {
+    use domain::{Document, Service};
 
-    use super::Config;
+    use super::{Config, Table};
+
+    /// `[dhcp]` of a document.
+    pub(crate) fn table(text: &str) -> Result<Table, String> {
+        let cluster = "cluster = { name = \"demo\", domain = \"openchami.cluster\" }";
+        let document = Document::parse(&format!("version = 1\n{cluster}\n{text}")).unwrap();
+        document.table(Service::Dhcp).clone().try_into().map_err(|it| format!("{it}"))
+    }
 
     fn config(extra: &str) -> anyhow::Result<Config> {
         let range = if extra.contains("range") { "10.1.0.0-10.9.0.0" } else { "10.1.0.0-10.1.0.9" };

@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use domain::{BootStage, MacAddr, Service, StageResult, Xname};
 use prometheus_client::metrics::counter::Counter;
 
+use crate::model;
+
 /// So many may come at once: three steps of ten thousand nodes that are switched on together.
 const BURST: f64 = 30_000.0;
 /// And so many a second go on.
@@ -35,6 +37,12 @@ pub(crate) enum What {
     Given { file: Option<String> },
     /// It asked another server.
     Lost { server: Ipv4Addr },
+    /// It gets no offer: a word for programs, and the reason.
+    Refused { client: &'static str, why: &'static str, reason: String },
+    /// Another machine uses what it was given.
+    Declined,
+    /// It is told no boot file, though it is firmware that boots.
+    NoLoader { architecture: u16 },
 }
 
 impl Step {
@@ -50,6 +58,12 @@ impl Step {
             What::Lost { server } => {
                 format!("{mac} did not take the offer: it asked another server, {server}")
             }
+            What::Refused { reason, .. } => format!("{mac} is offered nothing: {reason}"),
+            What::Declined => format!("{mac} declined {ip}: another machine uses it"),
+            What::NoLoader { architecture } => format!(
+                "{mac} boots as {} (architecture {architecture}), for which there is no loader",
+                model::architecture_name(*architecture)
+            ),
         };
         let mut event = daemon::BootEvent::new(Service::Dhcp, self.stage, detail);
         event = event.node(self.node.as_ref()).mac(Some(mac));
@@ -65,6 +79,16 @@ impl Step {
             }
             What::Lost { server } => {
                 event = event.result(StageResult::Failed).fact("why", "other-server").fact("server", server);
+            }
+            What::Refused { client, why, reason } => {
+                event = event.result(StageResult::Failed).fact("client", client).fact("why", why);
+                event = event.fact("reason", reason);
+            }
+            What::Declined => {
+                event = event.result(StageResult::Failed).fact("why", "declined").fact("address", ip);
+            }
+            What::NoLoader { architecture } => {
+                event = event.result(StageResult::Failed).fact("why", "no-loader").fact("arch", architecture);
             }
             What::Offered { file } | What::Given { file } => {
                 if let Some(file) = file {

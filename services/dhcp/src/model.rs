@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use domain::inventory::{Interface, Inventory};
 use domain::{MacAddr, Xname};
 
-pub(crate) use self::boot::{LOADERS, autoexec, client_of, is_loader};
+pub(crate) use self::boot::{LOADERS, architecture_name, autoexec, boots_by_http, client_of, is_loader};
 pub(crate) use self::leases::{Change, Lease, Leases};
 pub(crate) use self::place::{Arrival, find_places};
 pub(crate) use self::transfer::{Session, Step, Window};
@@ -116,6 +116,16 @@ struct Own {
     ip: Ipv4Addr,
 }
 
+/// Has the request say who asks as the inventory or the settings write it: an InfiniBand port is known by its GUID,
+/// whatever queue pair stands before it there.
+pub(crate) fn identify(request: &mut Request, inventory: &Inventory, config: &Config) {
+    let Some(guid) = request.guid else { return };
+    if inventory.interface_by_mac(request.mac).is_none() {
+        let listed = inventory.interface_by_guid(guid).map(|it| it.mac);
+        request.mac = listed.or_else(|| config.by_guid.get(&guid).copied()).unwrap_or(request.mac);
+    }
+}
+
 /// Decides.
 pub(crate) fn decide(
     world: World<'_>,
@@ -124,10 +134,6 @@ pub(crate) fn decide(
     trace: &mut Trace,
 ) -> Decision {
     let mut decision = Decision::default();
-    if arrival.places.is_empty() {
-        trace.say(|| "it is on no network that dhcp serves: no answer".to_owned());
-        return decision;
-    }
     let interface = world.inventory.interface_by_mac(request.mac);
     decision.node = interface.and_then(|it| it.component.clone());
     trace.say(|| match (&decision.node, interface) {
@@ -135,6 +141,10 @@ pub(crate) fn decide(
         (None, Some(_)) => format!("{} is in the inventory and belongs to no component", request.mac),
         (None, None) => format!("{} is not in the inventory", request.mac),
     });
+    if arrival.places.is_empty() {
+        trace.say(|| "it is on no network that dhcp serves: no answer".to_owned());
+        return decision;
+    }
     let asked = asked_for(request, arrival, world.config);
     if let Asked::Another(server) = asked {
         note_another(world, arrival, request, server, &mut decision);
@@ -143,8 +153,8 @@ pub(crate) fn decide(
         Ok(own) => {
             decision.place = Some(own.place);
             // Known now: what it held of the pool is free again.
-            let held = world.leases.find(request.mac, own.place);
-            decision.change = held.map(|_| Change::Release(request.mac, own.place));
+            let held = world.leases.find(request.holder(), own.place);
+            decision.change = held.map(|_| Change::Release(request.holder(), own.place));
             grant::answer(world, arrival, request, own, asked, &mut decision, trace);
         }
         Err(stranger) => {

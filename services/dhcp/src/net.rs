@@ -15,7 +15,7 @@ use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg};
 use socket2::{Domain, Socket, Type};
 
-pub(crate) use self::batch::{BATCH, Datagram, Slot, receive_batch, send_batch};
+pub(crate) use self::batch::{BATCH, Datagram, Slot, Wait, receive_batch, send_batch};
 pub(crate) use self::sniff::{Heard, Sniffer};
 use crate::config::Plane;
 

@@ -1,24 +1,25 @@
-//! The DHCP socket: one loop that receives, has the model decide, and sends, many packets at a time.
+//! The DHCP socket: one thread that receives, has the model decide, and sends, many packets at a time.
 
 mod send;
+mod tell;
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use domain::BootStage;
+use anyhow::ensure;
 use nix::sys::socket::{setsockopt, sockopt};
 use prometheus_client::metrics::counter::Counter;
-use tokio::io::Interest;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::send::{Outgoing, Sender};
+use self::tell::note_stranger;
 use crate::alarm::Alarms;
-use crate::event::{Allowance, Step, What};
-use crate::model::{self, Ack, Alarm, Arrival, Change, Decision, Lease, Stranger, Trace, World};
-use crate::net::{BATCH, Links, Received, Slot, receive_batch};
+use crate::event::{Allowance, Step};
+use crate::model::{self, Ack, Alarm, Arrival, Change, Decision, Lease, Trace, World};
+use crate::net::{BATCH, Links, Received, Slot, Wait, receive_batch};
 use crate::state::{State, note_ack, now};
 use crate::store::{Entry, Write};
 use crate::wire::{self, Kind, Malformed, Request};
@@ -28,8 +29,10 @@ const LINKS_EVERY: Duration = Duration::from_secs(60);
 const LINKS_AGAIN: Duration = Duration::from_secs(1);
 /// The journal hears of malformed packets so often.
 const MALFORMED_EVERY: Duration = Duration::from_secs(60);
-/// So many batches are answered before the loop looks whether it shall stop, and others get a turn.
-const TURN: usize = 8;
+/// The thread looks so often whether it shall stop.
+const STOP_EVERY: Duration = Duration::from_millis(500);
+/// A socket that only has errors is given up.
+const ERRORS_MAX: u32 = 1000;
 
 static REQUESTS: LazyLock<Counter> =
     LazyLock::new(|| web::counter("dhcp_requests", "DHCP requests that could be read"));
@@ -43,7 +46,7 @@ pub(crate) static DROPPED: LazyLock<Counter> =
 
 /// The DHCP server on one socket.
 pub(crate) struct Server {
-    socket: tokio::net::UdpSocket,
+    socket: UdpSocket,
     /// It is the port of boot servers beside another DHCP server (4011).
     proxy: bool,
     sender: Sender,
@@ -61,7 +64,9 @@ pub(crate) struct Server {
 struct Work {
     out: Vec<Outgoing>,
     keep: Vec<Entry>,
-    strangers: Vec<(Request, Decision)>,
+    strangers: Vec<(Request, Received, Decision)>,
+    /// Known machines that are offered nothing.
+    refused: Vec<(Request, Received, Decision)>,
     notes: Vec<(domain::MacAddr, String)>,
     alarms: Vec<(Alarm, Option<usize>)>,
     steps: Vec<Step>,
@@ -80,11 +85,13 @@ impl Server {
         setsockopt(&udp, sockopt::Ipv4PacketInfo, &true)?;
         let sender = Sender::new(udp.try_clone()?, !proxy);
         let links = Links::find(&state.config.planes)?;
-        let socket = tokio::net::UdpSocket::from_std(udp)?;
+        // A thread that sleeps in the call is woken once for each batch; a runtime's tasks cost several switches.
+        udp.set_nonblocking(false)?;
+        udp.set_read_timeout(Some(STOP_EVERY))?;
         let now = Instant::now();
         let allowance = Allowance::new(now);
         Ok(Self {
-            socket,
+            socket: udp,
             proxy,
             sender,
             state,
@@ -102,24 +109,30 @@ impl Server {
         self.sender.clone()
     }
 
-    /// Answers until `stop`.
-    pub(crate) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+    /// Answers until `stop`, on a thread of its own.
+    pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        tokio::task::spawn_blocking(move || self.answer(&stop)).await?
+    }
+
+    fn answer(mut self, stop: &CancellationToken) -> anyhow::Result<()> {
         let mut slots = vec![Slot::new(); BATCH];
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                ready = self.socket.readable() => ready?,
-            }
-            for _ in 0..TURN {
-                match self.socket.try_io(Interest::READABLE, || receive_batch(&self.socket, &mut slots)) {
-                    Ok(count) => self.handle(&slots[..count]),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // An ICMP error of an earlier reply comes back here; the socket stays good.
-                    Err(error) => tracing::debug!(%error, "a DHCP packet cannot be received"),
+        let mut errors = 0;
+        while !stop.is_cancelled() {
+            match receive_batch(&self.socket, &mut slots, Wait::ForOne) {
+                Ok(count) => {
+                    errors = 0;
+                    self.handle(&slots[..count]);
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                // An ICMP error of an earlier reply comes back here; the socket stays good.
+                Err(error) => {
+                    tracing::debug!(%error, "a DHCP packet cannot be received");
+                    errors += 1;
+                    ensure!(errors < ERRORS_MAX, "the DHCP socket only has errors, the last one: {error}");
                 }
             }
-            tokio::task::yield_now().await;
         }
+        Ok(())
     }
 
     fn handle(&mut self, slots: &[Slot]) {
@@ -146,7 +159,8 @@ impl Server {
         let (state, now) = (Arc::clone(&self.state), now());
         let (mut leases, mut acks) = (state.leases(), state.acks());
         state.inventory.read(|inventory| {
-            for (request, received) in requests {
+            for (mut request, received) in requests {
+                model::identify(&mut request, inventory, &state.config);
                 let places = self.links.planes_of(received.index);
                 let (places, selected) = model::find_places(&state.config, places, &request, &mut Trace::Off);
                 let arrival = Arrival { places, selected, local: received.local, proxy: self.proxy, now };
@@ -159,7 +173,7 @@ impl Server {
                     leases.sweep(decision.place, now, &state.config);
                     decision = decide(&leases);
                 }
-                let held = decision.place.and_then(|it| leases.find(request.mac, it)).copied();
+                let held = decision.place.and_then(|it| leases.find(request.holder(), it)).copied();
                 if !state.is_durable() {
                     withhold(&mut decision, held, now);
                 }
@@ -214,37 +228,10 @@ impl Server {
         }
         work.steps.append(&mut steps);
         if decision.unknown.is_some() || self.state.unknown().is_known_stranger(request.mac) {
-            work.strangers.push((request, decision));
+            work.strangers.push((request, *received, decision));
+        } else if decision.node.is_some() && self.is_refused(&request, &decision) {
+            work.refused.push((request, *received, decision));
         }
-    }
-
-    /// The steps of a boot that a decision is.
-    fn steps_of(&mut self, request: &Request, decision: &Decision) -> Vec<Step> {
-        let mut steps = Vec::new();
-        let mut tell = |stage, ip, what| {
-            if self.allowance.take() {
-                steps.push(Step { stage, node: decision.node.clone(), mac: request.mac, ip, what });
-            }
-        };
-        if let Some(Alarm::Rival { server, .. }) = decision.alarm {
-            tell(BootStage::DhcpAck, None, What::Lost { server });
-        }
-        let Some(reply) = &decision.reply else { return steps };
-        let ip = Some(reply.yiaddr);
-        match (request.kind, reply.kind) {
-            (Kind::Discover, Kind::Offer) => {
-                let client = model::client_of(request);
-                let (architecture, secs) = (request.architecture, request.secs);
-                tell(BootStage::DhcpDiscover, ip, What::Seen { client, architecture, secs });
-                tell(BootStage::DhcpOffer, ip, What::Offered { file: reply.file.clone() });
-            }
-            // Who renews does not boot.
-            (Kind::Request, Kind::Ack) if request.ciaddr.is_unspecified() => {
-                tell(BootStage::DhcpAck, ip, What::Given { file: reply.file.clone() });
-            }
-            _ => {}
-        }
-        steps
     }
 
     /// Sends, and tells whoever wants to know.
@@ -256,8 +243,17 @@ impl Server {
                 DROPPED.inc();
             }
         }
-        for (request, decision) in work.strangers {
-            note_stranger(&self.state, &request, &decision, now);
+        for (request, received, decision) in work.strangers {
+            let refused = self.is_refused(&request, &decision);
+            let reason = || refused.then(|| self.reason(&request, &received));
+            // What is no news to the journal is none to the timeline.
+            if let Some(reason) = note_stranger(&self.state, &request, &decision, reason, now) {
+                self.tell_refused(&request, &decision, reason);
+            }
+        }
+        for (request, received, decision) in work.refused {
+            let reason = self.reason(&request, &received);
+            self.tell_refused(&request, &decision, reason);
         }
         for (mac, note) in work.notes {
             if self.state.unknown().may_log(now) {
@@ -311,34 +307,4 @@ fn withhold(decision: &mut Decision, held: Option<Lease>, now: i64) {
 /// Whether a known machine has its address by this reply.
 fn is_known_ack(decision: &Decision, reply: &wire::Reply) -> bool {
     reply.kind == Kind::Ack && decision.unknown.is_none() && !reply.yiaddr.is_unspecified()
-}
-
-fn note_stranger(state: &State, request: &Request, decision: &Decision, now: i64) {
-    let Some(reason) = decision.unknown else {
-        if decision.place.is_some() {
-            state.unknown().forget(request.mac);
-        }
-        return;
-    };
-    let plane = decision.place.map_or("", |it| state.config.planes[it].name.as_str());
-    let mac = request.mac;
-    if let Some(place) = decision.place.filter(|_| decision.exhausted)
-        && state.leases().note_exhausted(place, now)
-    {
-        tracing::warn!(
-            "the range of the plane {plane:?} is exhausted: unknown machines get no answer; widen it"
-        );
-    }
-    if !state.unknown().note(mac, plane, request.vendor_class(), reason, now) {
-        return;
-    }
-    let why = match reason {
-        Stranger::NotInInventory => "is in no inventory; add it with pilotctl nodes import",
-        Stranger::NoAddress => "has no address in the inventory; give it one",
-        Stranger::OtherPlane => "has no address on this plane; is it on the wrong cable?",
-        Stranger::Taken => "has the address of another machine in the inventory; give it its own",
-    };
-    let given = decision.reply.as_ref().map(|it| it.yiaddr).filter(|it| !it.is_unspecified());
-    let given = given.map_or("no answer".to_owned(), |it| format!("it is lent {it}"));
-    daemon::event!(domain::event::DHCP_UNKNOWN, mac = mac, "{mac} on the plane {plane:?} {why} ({given})");
 }

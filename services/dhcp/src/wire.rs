@@ -12,7 +12,7 @@ pub(crate) mod tftp;
 
 pub(crate) use self::options::Options;
 pub(crate) use self::reply::{Destination, Reply, destination, read_server, write};
-pub(crate) use self::request::{Malformed, Request};
+pub(crate) use self::request::{Malformed, Request, ethernet_of};
 
 /// The fixed part with its magic cookie.
 const HEADER: usize = 240;

@@ -14,6 +14,7 @@ mod it {
     mod rough;
     mod service;
     mod stranger;
+    mod way;
     mod wire;
 
     use std::time::Duration;

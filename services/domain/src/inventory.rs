@@ -30,6 +30,8 @@ pub struct Inventory {
     groups: BTreeMap<Arc<str>, Group>,
     partitions: BTreeMap<Arc<str>, Partition>,
     by_mac: HashMap<MacAddr, Arc<str>>,
+    /// InfiniBand ports.
+    by_guid: HashMap<[u8; 8], Arc<str>>,
     by_ip: HashMap<IpAddr, Few<Arc<str>>>,
     by_component: HashMap<Xname, Few<Arc<str>>>,
     by_nid: HashMap<Nid, Few<Xname>>,
@@ -147,6 +149,18 @@ impl Inventory {
         self.interface(self.by_mac.get(&mac)?)
     }
 
+    /// The interface of the NIC that says it has this MAC: of InfiniBand its port counts, whichever queue pair it uses.
+    #[must_use]
+    pub fn interface_of(&self, mac: MacAddr) -> Option<&Interface> {
+        self.interface_by_mac(mac).or_else(|| self.interface_by_guid(mac.guid()?))
+    }
+
+    /// The InfiniBand interface of a port.
+    #[must_use]
+    pub fn interface_by_guid(&self, guid: [u8; 8]) -> Option<&Interface> {
+        self.interface(self.by_guid.get(&guid)?)
+    }
+
     /// The interface with this address; of several, the first by id.
     #[must_use]
     pub fn interface_by_ip(&self, ip: IpAddr) -> Option<&Interface> {
@@ -233,6 +247,9 @@ impl Inventory {
         let key: Arc<str> = old.as_ref().map_or_else(|| id.into(), |(key, _)| Arc::clone(key));
         if let Some((_, old)) = old {
             self.by_mac.remove(&old.mac);
+            if let Some(guid) = old.mac.guid().filter(|it| self.by_guid.get(it) == Some(&key)) {
+                self.by_guid.remove(&guid);
+            }
             for ip in old.ips() {
                 remove_from(&mut self.by_ip, &ip, &key);
             }
@@ -242,6 +259,9 @@ impl Inventory {
         }
         if let Some(new) = row {
             self.by_mac.insert(new.mac, Arc::clone(&key));
+            if let Some(guid) = new.mac.guid() {
+                self.by_guid.insert(guid, Arc::clone(&key));
+            }
             for ip in new.ips() {
                 insert_into(&mut self.by_ip, ip, Arc::clone(&key));
             }

@@ -49,6 +49,16 @@ impl MacAddr {
         }
     }
 
+    /// The GUID of an InfiniBand port, the last eight of its twenty octets: what of its address stays, since the queue
+    /// pair before it may be another one after each start (RFC 4391 section 9.1.1).
+    #[must_use]
+    pub fn guid(&self) -> Option<[u8; 8]> {
+        match &self.0 {
+            Octets::Ethernet(_) => None,
+            Octets::Infiniband(it) => it.last_chunk().copied(),
+        }
+    }
+
     /// Lower-case digits without separators: the id of an Ethernet interface in the SMD API.
     #[must_use]
     pub fn bare(self) -> String {
@@ -197,6 +207,9 @@ mod tests {
         assert_eq!(mac.clone().map(MacAddr::bare), Ok(bare.clone()));
         assert_eq!(MacAddr::parse_bare(&bare.to_ascii_uppercase()).ok(), mac.clone().ok());
         assert_eq!(MacAddr::parse_bare(&text.replace(':', "-")).ok(), mac.ok());
+        let guid = [0x7c, 0xfe, 0x90, 0x03, 0x00, 0x29, 0x26, 0x52];
+        assert_eq!(MacAddr::parse_bare(&bare).ok().and_then(|it| it.guid()), Some(guid));
+        assert_eq!(MacAddr::new([2; 6]).guid(), None);
         assert!(MacAddr::parse_bare(&bare[2..]).is_err() && text[3..].parse::<MacAddr>().is_err());
         assert_eq!(
             MacAddr::parse_bare("ECE7.A705.A1FC"),

@@ -53,6 +53,8 @@ pub enum StageResult {
     Failed,
     /// Nothing came in time.
     Timeout,
+    /// A transfer that takes a while began; its end is told too.
+    Begun,
 }
 
 impl StageResult {
@@ -63,6 +65,7 @@ impl StageResult {
             Self::Ok => "ok",
             Self::Failed => "failed",
             Self::Timeout => "timeout",
+            Self::Begun => "begun",
         }
     }
 }

@@ -11,7 +11,7 @@ use web::{Json, Query};
 use crate::client::{Answer, Why};
 use crate::model::{self, Arrival, Trace, World};
 use crate::state::{State, now};
-use crate::wire::{Options, Reply, Request, code};
+use crate::wire::{Options, Reply, Request, code, ethernet_of};
 
 /// Who asks, and how.
 #[derive(Debug, Deserialize)]
@@ -34,8 +34,9 @@ pub(super) struct Question {
 
 /// What a DISCOVER would be answered now. Nothing is changed by it.
 pub(super) async fn show(Shared(state): Shared<Arc<State>>, Query(question): Query<Question>) -> Json<Why> {
-    let request = request(&question);
+    let mut request = request(&question);
     let config = &state.config;
+    state.inventory.read(|inventory| model::identify(&mut request, inventory, config));
     let local: Vec<usize> = (0..config.planes.len())
         .filter(|it| config.planes[*it].interface.is_some())
         .filter(|it| question.plane.as_ref().is_none_or(|name| *name == config.planes[*it].name))
@@ -69,21 +70,30 @@ fn request(question: &Question) -> Request {
         options.set(code::ARCHITECTURE, &architecture.to_be_bytes());
         options.set(code::CLASS, if question.http { b"HTTPClient" } else { b"PXEClient" });
     }
+    let (octets, guid) = (question.mac.octets(), question.mac.guid());
     let mut chaddr = [0; 16];
-    // What is longer than `chaddr` is InfiniBand's, and told by the client identifier.
-    let octets = question.mac.octets();
-    let length = octets.len().min(6);
-    chaddr[..length].copy_from_slice(&octets[..length]);
+    // An InfiniBand port is told by the client identifier (RFC 4390 section 2.1).
+    let (hardware, mac) = match guid {
+        Some(guid) => {
+            options.set(code::CLIENT_ID, &[&[32], &guid[..]].concat());
+            ((32, 0, chaddr), ethernet_of(guid))
+        }
+        None => {
+            chaddr[..6].copy_from_slice(&octets[..6]);
+            ((1, 6, chaddr), question.mac)
+        }
+    };
     Request {
         kind: crate::wire::Kind::Discover,
         xid: 0,
         hops: 0,
         secs: 0,
-        broadcast: false,
+        broadcast: guid.is_some(),
         ciaddr: Ipv4Addr::UNSPECIFIED,
         giaddr: question.relay.unwrap_or(Ipv4Addr::UNSPECIFIED),
-        hardware: (1, 6, chaddr),
-        mac: question.mac,
+        hardware,
+        mac,
+        guid,
         requested: None,
         server: None,
         architecture: question.arch,

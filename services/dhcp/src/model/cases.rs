@@ -165,7 +165,42 @@ fn a_decision_says_why_in_sentences() {
     decide(world, &arrival, &request(Kind::Discover, |it| it.architecture = Some(6)), &mut trace);
     let Trace::On(said) = trace else { unreachable!() };
     let said = said.join("\n");
-    for word in ["an interface of x1000c0s0b0n0", "its own address here is 172.16.0.1", "no loader"] {
+    for word in ["an interface of x1000c0s0b0n0", "its own address here is 172.16.0.1", "dhcp.loaders.6"] {
         assert!(said.contains(word), "{said}");
     }
+}
+
+#[test]
+fn an_infiniband_port_is_known_by_its_guid_whatever_its_queue_pair_is() {
+    let guid = [0xec, 0x0d, 0x9a, 0x03, 0x00, 0xab, 0xcd, 0xef];
+    let port = |pair: &str| format!("80:00:{pair}:fe:80:00:00:00:00:00:00:ec:0d:9a:03:00:ab:cd:ef");
+    let mut known = inventory(None);
+    known.apply(&row(&port("02:08"), "x1000c0s0b0n0", &["172.16.0.1"])).unwrap();
+    let ask = |kind| {
+        request(kind, |it| {
+            (it.hardware, it.broadcast, it.guid, it.is_ipxe) = ((32, 0, [0; 16]), true, Some(guid), true);
+            it.mac = crate::wire::ethernet_of(guid);
+        })
+    };
+    let mut discover = ask(Kind::Discover);
+    let stranger = on(&[0], &known, &Leases::default(), &discover);
+    assert_eq!(stranger.unknown, Some(super::Stranger::NotInInventory));
+    super::identify(&mut discover, &known, &config());
+    let reply = on(&[0], &known, &Leases::default(), &discover).reply.unwrap();
+    assert_eq!(reply.yiaddr, NODE);
+    let script = format!("http://172.16.0.254:8081/boot/v1/bootscript?mac={}", port("02:08"));
+    assert!(script.len() < 128, "it fits the field `file`");
+    assert_eq!(reply.file, Some(script));
+    // What the inventory has by the Ethernet address that is made of the GUID is that one's.
+    known.apply(&row("ec:0d:9a:ab:cd:ef", "x1000c0s0b1n0", &["172.16.0.9"])).unwrap();
+    let mut discover = ask(Kind::Discover);
+    super::identify(&mut discover, &known, &config());
+    assert_eq!(discover.mac, discover.holder());
+    // The settings know ports too.
+    let reserved =
+        config_with(&format!("[[dhcp.reservations]]\nmac = \"{}\"\nip = \"172.16.0.77\"\n", port("04:99")));
+    let mut discover = ask(Kind::Discover);
+    super::identify(&mut discover, &inventory(None), &reserved);
+    let decision = decide_with(&reserved, &[0], &inventory(None), &Leases::default(), &[], &discover);
+    assert_eq!(decision.reply.unwrap().yiaddr, Ipv4Addr::new(172, 16, 0, 77));
 }

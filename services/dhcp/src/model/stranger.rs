@@ -76,7 +76,7 @@ fn answer_from_pool(
     to: &mut Decision,
     trace: &mut Trace,
 ) {
-    let (mac, now) = (request.mac, arrival.now);
+    let (mac, now) = (request.holder(), arrival.now);
     let head = head_of(arrival, request, &world.config.planes[place]);
     let free = |ip| world.leases.is_free_for(mac, ip, (place, world.config), world.inventory, now);
     let lease = world.leases.find(mac, place);
@@ -103,7 +103,7 @@ fn answer_from_pool(
             if let Some(ip) = ip.filter(|it| lease.is_some_and(|lease| lease.ip == *it)) {
                 let until = now + i64::from(world.config.table.declined_s);
                 to.change = Some(Change::Refuse { mac, ip, place, until });
-                to.alarm = Some(Alarm::Declined { mac, ip });
+                to.alarm = Some(Alarm::Declined { mac: request.mac, ip });
             }
         }
         Kind::Release => to.change = lease.map(|_| Change::Release(mac, place)),
@@ -129,7 +129,7 @@ fn answer_request(
     trace: &mut Trace,
 ) {
     let plane = &world.config.planes[place];
-    let mac = request.mac;
+    let mac = request.holder();
     let lease = world.leases.find(mac, place);
     let free = |ip| world.leases.is_free_for(mac, ip, (place, world.config), world.inventory, arrival.now);
     let ip = match asked {
@@ -156,7 +156,7 @@ fn answer_request(
 
 fn choose(world: World<'_>, arrival: &Arrival<'_>, request: &Request, place: usize) -> Option<Ipv4Addr> {
     let full = world.leases.is_exhausted(place, arrival.now);
-    if full { None } else { world.leases.choose(request.mac, (place, world.config), world.inventory) }
+    if full { None } else { world.leases.choose(request.holder(), (place, world.config), world.inventory) }
 }
 
 fn lend(
@@ -171,7 +171,7 @@ fn lend(
     let bound = request.kind == Kind::Request;
     let lease_s = i64::from(world.config.table.pool_lease_s);
     let expires = arrival.now + if bound { lease_s } else { RESERVED_S };
-    to.change = Some(Change::Hold(Lease { mac: request.mac, ip, place, expires, bound }));
+    to.change = Some(Change::Hold(Lease { mac: request.holder(), ip, place, expires, bound }));
     let kind = if bound { Kind::Ack } else { Kind::Offer };
     to.reply = Some(reply(world, request, to.node.as_ref(), (place, ip), head, kind, trace));
 }

@@ -50,8 +50,17 @@ pub(crate) struct Datagram<'a> {
 #[repr(C, align(8))]
 struct Control([u8; CONTROL]);
 
-/// Takes what there is of a socket that has IP_PKTINFO on, without waiting; says how many came.
-pub(crate) fn receive_batch(socket: &impl AsRawFd, slots: &mut [Slot]) -> io::Result<usize> {
+/// Whether a call waits for a first datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    #[cfg(test)]
+    No,
+    /// As long as the socket's own limit.
+    ForOne,
+}
+
+/// Takes what there is of a socket that has IP_PKTINFO on; says how many came.
+pub(crate) fn receive_batch(socket: &impl AsRawFd, slots: &mut [Slot], wait: Wait) -> io::Result<usize> {
     let count = slots.len().min(BATCH);
     #[expect(unsafe_code, reason = "all of these are plain data of C, for which zero bytes are a value")]
     let (mut headers, mut names, mut parts): (
@@ -76,7 +85,7 @@ pub(crate) fn receive_batch(socket: &impl AsRawFd, slots: &mut [Slot]) -> io::Re
             socket.as_raw_fd(),
             headers.as_mut_ptr(),
             count as libc::c_uint,
-            libc::MSG_DONTWAIT,
+            if wait == Wait::ForOne { libc::MSG_WAITFORONE } else { libc::MSG_DONTWAIT },
             std::ptr::null_mut(),
         )
     };
@@ -180,7 +189,7 @@ mod tests {
 
     use nix::sys::socket::{setsockopt, sockopt};
 
-    use super::{BATCH, CONTROL, Datagram, Slot, receive_batch, send_batch};
+    use super::{BATCH, CONTROL, Datagram, Slot, Wait, receive_batch, send_batch};
 
     #[test]
     fn what_is_sent_in_one_call_comes_in_one_with_its_origin() {
@@ -198,7 +207,7 @@ mod tests {
         assert_eq!((failed, reason.map(|it| it.to_string())), (0, None));
         let mut slots = vec![Slot::new(); BATCH];
         let mut got = Vec::new();
-        while let Ok(count) = receive_batch(&two, &mut slots) {
+        while let Ok(count) = receive_batch(&two, &mut slots, Wait::No) {
             for slot in &slots[..count] {
                 assert_eq!(SocketAddr::V4(slot.received.from), one.local_addr().unwrap());
                 assert_eq!((slot.received.local, slot.received.index), (Ipv4Addr::LOCALHOST, 1));
@@ -218,6 +227,6 @@ mod tests {
         let (failed, reason) = send_batch(&one, &[datagram(to), datagram(nowhere), datagram(to)]);
         assert!(failed == 1 && reason.is_some());
         let mut slots = vec![Slot::new(); BATCH];
-        assert_eq!(receive_batch(&two, &mut slots).unwrap(), 2);
+        assert_eq!(receive_batch(&two, &mut slots, Wait::ForOne).unwrap(), 2);
     }
 }

@@ -35,7 +35,10 @@ pub(super) fn entry(state: &State, name: &str, (_client, head): (Ipv4Addr, Ipv4A
         "autoexec.ipxe" => Entry::Bytes(model::autoexec(table, head).into_bytes().into()),
         // coresmd's script of this name.
         "default" => Entry::Bytes(b"#!ipxe\nreboot\n".into()),
-        name => Entry::File(table.tftp_root.join(model::LOADERS.iter().find(|it| **it == name)?)),
+        name => Entry::File(match state.config.files.get(name) {
+            Some(own) => own.clone(),
+            None => table.tftp_root.join(model::LOADERS.iter().find(|it| **it == name)?),
+        }),
     })
 }
 

@@ -42,24 +42,33 @@ pub(crate) enum Destination {
 }
 
 /// Writes a reply into a buffer: 53, 54 and 51 first, as some old PXE loaders want it, then what the client
-/// asked for in its order (RFC 2132 section 9.8), the rest, and 82 last (RFC 3046 section 2.1). An option that
-/// no longer fits what the client takes is left out.
+/// asked for in its order (RFC 2132 section 9.8), the rest, and 82 last (RFC 3046 section 2.1). Where the client
+/// does not take that much, this is left out first: what it did not ask for, what it asked for, from the end; then its
+/// own identifier (61), then its relay's word (82). The first three always stay.
 pub(crate) fn write(request: &Request, reply: &Reply, packet: &mut Vec<u8>) {
     write_header(request, reply, packet);
-    let tail = [code::CLIENT_ID, code::RELAY].map(|it| Some((it, request.options.get(it)?)));
-    let after: usize = tail.iter().flatten().map(|(_, value)| option_length(value)).sum();
-    let limit = request.size_max().saturating_sub(after + 1);
+    write_option(code::KIND, &[reply.kind.into()], packet);
+    write_option(code::SERVER, &reply.server.octets(), packet);
+    if let Some(value) = reply.options.get(code::LEASE_TIME) {
+        write_option(code::LEASE_TIME, value, packet);
+    }
+    let mut left = request.size_max().saturating_sub(packet.len() + 1);
+    let mut reserve = |code| {
+        let value = request.options.get(code)?;
+        left = left.checked_sub(option_length(value))?;
+        Some((code, value))
+    };
+    let (relay, identifier) = (reserve(code::RELAY), reserve(code::CLIENT_ID));
     let mut put = |code: u8, value: &[u8]| {
-        if packet.len() + option_length(value) <= limit {
+        if let Some(rest) = left.checked_sub(option_length(value)) {
+            left = rest;
             write_option(code, value, packet);
         }
     };
-    put(code::KIND, &[reply.kind.into()]);
-    put(code::SERVER, &reply.server.octets());
-    let always = [code::LEASE_TIME];
     let wanted = request.options.get(code::PARAMETERS).unwrap_or_default();
     let mut written = [false; 256];
-    for code in always.iter().chain(wanted) {
+    written[usize::from(code::LEASE_TIME)] = true;
+    for code in wanted {
         if !std::mem::replace(&mut written[usize::from(*code)], true)
             && let Some(value) = reply.options.get(*code)
         {
@@ -69,7 +78,7 @@ pub(crate) fn write(request: &Request, reply: &Reply, packet: &mut Vec<u8>) {
     for (code, value) in reply.options.iter().filter(|it| !written[usize::from(it.0)]) {
         put(code, value);
     }
-    for (code, value) in tail.into_iter().flatten() {
+    for (code, value) in [identifier, relay].into_iter().flatten() {
         write_option(code, value, packet);
     }
     packet.push(code::END);

@@ -41,8 +41,11 @@ pub(crate) struct Request {
     pub(crate) giaddr: Ipv4Addr,
     /// Fields `htype`, `hlen` and `chaddr`, which come back as they were.
     pub(crate) hardware: (u8, u8, [u8; 16]),
-    /// Who asks. Of InfiniBand it is made from the port's GUID, as iPXE makes it.
+    /// Who asks: of InfiniBand, what is made from the port's GUID as iPXE makes it, until the inventory or the
+    /// settings know the port by its own address (`model::identify`).
     pub(crate) mac: MacAddr,
+    /// The GUID of an InfiniBand port, if it says which it is.
+    pub(crate) guid: Option<[u8; 8]>,
     /// Option 50.
     pub(crate) requested: Option<Ipv4Addr>,
     /// Option 54.
@@ -89,7 +92,8 @@ impl Request {
         let mut chaddr = [0; 16];
         chaddr.copy_from_slice(&header[28..44]);
         let hardware = (header[1], header[2], chaddr);
-        let mac = mac_of(&hardware, options.get(code::CLIENT_ID)).ok_or(Malformed::Hardware)?;
+        let guid = guid_of(&hardware, options.get(code::CLIENT_ID));
+        let mac = mac_of(&hardware, guid).ok_or(Malformed::Hardware)?;
         let kind = options.get(code::KIND).ok_or(Malformed::Kind)?[0];
         let ip = |code| options.get(code).and_then(|it| ip_of(it, 0));
         let class = options.get(code::USER_CLASS).is_some_and(is_ipxe_class);
@@ -104,12 +108,18 @@ impl Request {
             giaddr: ip_of(header, 24).unwrap_or(Ipv4Addr::UNSPECIFIED),
             hardware,
             mac,
+            guid,
             requested: ip(code::REQUESTED),
             server: ip(code::SERVER),
             architecture: options.get(code::ARCHITECTURE).map(|it| u16::from_be_bytes([it[0], it[1]])),
             is_ipxe: class || options.get(code::IPXE).is_some(),
             options,
         })
+    }
+
+    /// Under which name leases of the pool are held, always of six octets.
+    pub(crate) fn holder(&self) -> MacAddr {
+        self.guid.map_or(self.mac, ethernet_of)
     }
 
     /// Whether a relay passed it on.
@@ -158,18 +168,31 @@ fn sub_option(mut rest: &[u8], wanted: u8) -> Option<&[u8]> {
     None
 }
 
-/// The MAC: `chaddr`, or of InfiniBand what the port's GUID at the end of the client identifier makes.
-fn mac_of((kind, length, chaddr): &(u8, u8, [u8; 16]), client_id: Option<&[u8]>) -> Option<MacAddr> {
-    let octets: [u8; 6] = match (*kind, *length) {
-        (ETHERNET | INFINIBAND, 6) => chaddr[..6].try_into().ok()?,
-        (INFINIBAND, _) => {
-            let guid = client_id.filter(|it| it.len() > 8)?.last_chunk::<8>()?;
-            [guid[0], guid[1], guid[2], guid[5], guid[6], guid[7]]
-        }
+/// The GUID of an InfiniBand port: the end of the client identifier, which is an interface's number with a DUID or the
+/// port's address (RFC 4390 section 2.1, RFC 4361); else `chaddr`, where iPXE writes it although it may be empty.
+fn guid_of((kind, length, chaddr): &(u8, u8, [u8; 16]), client_id: Option<&[u8]>) -> Option<[u8; 8]> {
+    if *kind != INFINIBAND {
+        return None;
+    }
+    let told = client_id.filter(|it| it.len() > 8).and_then(<[u8]>::last_chunk);
+    told.or_else(|| chaddr.first_chunk().filter(|_| *length == 8)).copied()
+}
+
+/// The Ethernet address that is made of a port's GUID where one is needed, as iPXE makes it.
+pub(crate) fn ethernet_of(guid: [u8; 8]) -> MacAddr {
+    MacAddr::new([guid[0], guid[1], guid[2], guid[5], guid[6], guid[7]])
+}
+
+/// The MAC: `chaddr`, or of InfiniBand what the port's GUID makes.
+fn mac_of((kind, length, chaddr): &(u8, u8, [u8; 16]), guid: Option<[u8; 8]>) -> Option<MacAddr> {
+    let mac = match (*kind, *length) {
+        (ETHERNET | INFINIBAND, 6) => MacAddr::new(*chaddr.first_chunk()?),
+        (INFINIBAND, _) => ethernet_of(guid?),
         _ => return None,
     };
     // A multicast or zero address belongs to no machine.
-    (octets[0] & 1 == 0 && octets != [0; 6]).then(|| MacAddr::new(octets))
+    let octets = mac.octets();
+    (octets[0] & 1 == 0 && octets != [0; 6]).then_some(mac)
 }
 
 /// The options that count, those of one code joined (RFC 3396), those in `file` and `sname` too (RFC 2132

@@ -170,6 +170,17 @@ fn infiniband_is_known_by_its_ports_guid_and_answered_by_broadcast() {
     assert_eq!((&written[..3], &written[28..44]), ([2, 32, 0].as_slice(), [0; 16].as_slice()));
     let echoed = [&[61, id.len() as u8][..], &id].concat();
     assert!(written.windows(echoed.len()).any(|it| it == echoed), "RFC 6842");
+    assert_eq!((request.guid, request.holder()), (Some(guid), request.mac));
+    // As clients say it that write the port's address alone, and iPXE's older way.
+    let short = [&[32][..], &guid].concat();
+    let mut bytes = packet(&[(53, &[1]), (61, &short)]);
+    (bytes[1], bytes[2]) = (32, 0);
+    assert_eq!(Request::read(&bytes).unwrap().guid, Some(guid));
+    let mut bytes = packet(&[(53, &[1])]);
+    (bytes[1], bytes[2]) = (32, 8);
+    bytes[28..36].copy_from_slice(&guid);
+    let request = Request::read(&bytes).unwrap();
+    assert_eq!((request.guid, request.mac.to_string().as_str()), (Some(guid), "ec:0d:9a:ab:cd:ef"));
     // Without an identifier nobody knows who it is; iPXE gives its MAC itself.
     let mut bytes = packet(&[(53, &[1])]);
     (bytes[1], bytes[2]) = (32, 0);
@@ -201,4 +212,42 @@ fn what_was_asked_for_comes_first_and_what_does_not_fit_is_left_out() {
     assert_eq!(codes(&small), (300, vec![53, 54, 51, 12, 6, 1, 3, 61]), "43 does not fit 576 bytes");
     let large = read(&[(53, &[3]), (57, &1400u16.to_be_bytes())]).unwrap();
     assert_eq!(codes(&large).1, [53, 54, 51, 1, 3, 6, 43, 43, 12], "in two parts (RFC 3396)");
+}
+
+#[test]
+fn type_server_and_lease_stay_whatever_else_has_to_yield() {
+    let ip = Ipv4Addr::new(10, 0, 0, 7);
+    let given = options(&[(51, &[3; 4]), (1, &[255; 4]), (12, b"n")]);
+    let reply = Reply { kind: Kind::Offer, yiaddr: ip, siaddr: ip, server: ip, file: None, options: given };
+    let codes = |identifier: usize, relay: usize| {
+        let (identifier, relay) = (vec![1; identifier], vec![9; relay]);
+        let mut bytes = packet(&[(53, &[1]), (55, &[1])]);
+        bytes.pop();
+        for (code, value) in [(61, &identifier), (82, &relay)] {
+            for part in value.chunks(255) {
+                bytes.extend([code, u8::try_from(part.len()).unwrap()]);
+                bytes.extend(part);
+            }
+        }
+        bytes.push(END);
+        let request = Request::read(&bytes).unwrap();
+        let written = write(&request, &reply).unwrap();
+        assert!(written.len() <= request.size_max().max(300), "{}", written.len());
+        let (mut rest, mut codes) = (&written[240..], Vec::new());
+        while let [code, length, tail @ ..] = rest {
+            if *code == END {
+                break;
+            }
+            codes.push(*code);
+            rest = &tail[usize::from(*length)..];
+        }
+        codes
+    };
+    // 576 bytes are 548 of DHCP: 292 beside header, the first three and the end.
+    assert_eq!(codes(7, 9), [53, 54, 51, 1, 12, 61, 82]);
+    assert_eq!(codes(255, 27), [53, 54, 51, 1, 61, 82], "what it asked for goes before what it did not");
+    assert_eq!(codes(255, 30), [53, 54, 51, 12, 61, 82], "what still fits is not kept back");
+    assert_eq!(codes(255, 33), [53, 54, 51, 61, 82]);
+    assert_eq!(codes(255, 100), [53, 54, 51, 1, 12, 82], "its identifier yields to the relay's word");
+    assert_eq!(codes(200, 400), [53, 54, 51, 1, 12, 61], "which is longer than all there is");
 }

@@ -169,6 +169,7 @@ fn a_plane_without_a_pool_answers_no_stranger() {
     let _inventory = Inventory::start(&lab.path("head"));
     let service = Service::start(&lab, &DOCUMENT.replace("range =", "# range ="), &[]);
     assert!(lab.udhcpc(&["-t", "2"]).is_none());
-    service.wait_for("no answer");
+    service.wait_for("no answer: there is no range");
+    service.wait_for("dhcp-offer: 52:54:00:00:00:01 is offered nothing: there is no range");
     assert_eq!(service.count("is in no inventory"), 1);
 }

@@ -62,6 +62,7 @@ fn a_declined_address_is_lent_to_nobody_even_after_a_restart() {
     let ip = desk.bind(mac(1));
     desk.send(mac(1), DECLINE, None, &[(50, &ip.octets())]);
     desk.service.wait_for("found another machine at that address");
+    desk.service.wait_for(&format!("dhcp-ack: 52:54:00:01:00:01 declined {ip}"));
     assert_ne!(desk.bind(mac(1)), ip);
     let issues = std::fs::read_to_string(desk.service.run_folder().join("dhcp/issues.json")).unwrap();
     assert!(

@@ -28,7 +28,16 @@ pub(super) fn serve() -> Tftp {
     std::fs::write(root.join("undionly.kpxe"), &loader[..1024]).unwrap();
     std::fs::write(root.join("ipxe.pxe"), &loader[..60_000]).unwrap();
     std::fs::write(folder.path().join("secret"), "secret").unwrap();
-    let document = format!("{DOCUMENT}\n[dhcp]\ntftp_root = {root:?}\n");
+    let own = folder.path().join("own");
+    std::fs::create_dir(&own).unwrap();
+    for name in ["shimx64.efi", "grubx64.efi"] {
+        std::fs::write(own.join(name), name).unwrap();
+    }
+    let document = format!(
+        "{DOCUMENT}\n[dhcp]\ntftp_root = {root:?}\nfiles = [{:?}]\nloaders = {{ 7 = {:?} }}\n",
+        own.join("grubx64.efi"),
+        own.join("shimx64.efi")
+    );
     let listen = format!("dhcp=udp:{dhcp} tftp=udp:{address}");
     let service = Service::spawn(&[], folder.path(), &document, &listen);
     service.wait_known("52:54:00:00:00:01");
@@ -73,6 +82,9 @@ fn real_clients_load_whole_files() {
     let tftp = serve();
     assert!(tftp.get("octet", "snponly.efi").unwrap() == tftp.loader);
     assert!(tftp.get("octet", "undionly.kpxe").unwrap() == tftp.loader[..1024], "the last block is empty");
+    for own in ["shimx64.efi", "grubx64.efi"] {
+        assert_eq!(tftp.get("octet", own).unwrap(), own.as_bytes(), "the site's own");
+    }
     for words in [&["--tftp-blksize", "1428"][..], &["--tftp-blksize", "65464"], &["--tftp-no-options"], &[]]
     {
         assert!(tftp.curl(words, "snponly.efi").unwrap() == tftp.loader, "{words:?}");

@@ -9,42 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::loader::{Tftp, serve};
+use super::way::Way;
 
 /// Clients send their first packet again every five seconds, and some give up at last.
 const TRIES: usize = 6;
-
-/// The next of a fixed series of numbers (splitmix64).
-fn next(seed: &mut u64) -> u64 {
-    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (*seed ^ (*seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-/// One way of the wire.
-struct Way {
-    seed: u64,
-    late: Option<Vec<u8>>,
-}
-
-impl Way {
-    /// What comes out when this goes in.
-    fn pass(&mut self, packet: &[u8]) -> Vec<Vec<u8>> {
-        let mut out = Vec::new();
-        match next(&mut self.seed) % 100 {
-            0..20 => {}
-            20..25 => out.extend([packet.to_vec(), packet.to_vec()]),
-            // It comes after the one that follows it.
-            25..35 if self.late.is_none() => {
-                self.late = Some(packet.to_vec());
-                return out;
-            }
-            _ => out.push(packet.to_vec()),
-        }
-        out.extend(self.late.take());
-        out
-    }
-}
+/// Of a hundred packets so many are lost, come twice, or come after the one that follows them.
+const SHARES: [u64; 3] = [20, 5, 10];
 
 /// A wire to the server: clients talk to its address, and see all of it at one more port, as behind a router.
 struct Wire {
@@ -106,7 +76,7 @@ impl Branch {
             let (from, to, peer, stop) =
                 (Arc::clone(from), Arc::clone(to), Arc::clone(&peer), Arc::clone(stop));
             std::thread::spawn(move || {
-                let (mut way, mut buffer) = (Way { seed, late: None }, [0; 2048]);
+                let (mut way, mut buffer) = (Way::new(seed, SHARES), [0; 2048]);
                 while !stop.load(Ordering::Relaxed) {
                     let (packets, whose) = match from.recv_from(&mut buffer) {
                         Ok((length, whose)) => (way.pass(&buffer[..length]), Some(whose)),
@@ -130,7 +100,7 @@ impl Branch {
         };
         carry(&far, &near, true, seed.wrapping_mul(31));
         carry(&near, &far, false, seed.wrapping_mul(37));
-        Self { far, server, request: Way { seed: seed.wrapping_mul(41), late: None } }
+        Self { far, server, request: Way::new(seed.wrapping_mul(41), SHARES) }
     }
 
     fn flush(&mut self) {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::inventory::Inventory;
 use super::lab::{Lab, NODE_MAC, ip};
-use super::service::{DOCUMENT, Service, wait};
+use super::service::{DOCUMENT, Database, Service, wait};
 
 /// A lab whose node is known as nid001, 172.16.0.1, and has an address to send from.
 fn known() -> (Lab, Inventory, Service) {
@@ -36,25 +36,29 @@ fn udhcpc_and_dhclient_get_their_address_over_a_bad_wire() {
     for _ in 0..3 {
         assert_eq!(lab.udhcpc(&["-t", "25"]).unwrap().get("ip"), Some("172.16.0.1"));
     }
-    let settings = "timeout 60;\ninitial-interval 1;\nbackoff-cutoff 2;\nretry 1;\n";
-    std::fs::write(lab.path("dhclient.conf"), settings).unwrap();
-    let path = |name: &str| lab.path(name).to_str().unwrap().to_owned();
-    let mut command = lab.on_node(&["dhclient", "-4", "-1", "-cf"]);
-    command.args([path("dhclient.conf"), "-lf".into(), path("leases"), "-pf".into(), path("pid")]);
-    command.args(["-sf".into(), path("script"), "-e".into(), format!("OUT={}", path("out")), "node".into()]);
-    let bound = command.output().unwrap();
-    assert!(bound.status.success(), "{}", String::from_utf8_lossy(&bound.stderr));
-    assert_eq!(lab.given(&bound).get("new_ip_address"), Some("172.16.0.1"));
-    // It goes on in the background, and that process writes its own number, later than the first one ends.
-    let began = std::time::Instant::now();
-    let pid: i32 = loop {
-        if let Some(pid) = std::fs::read_to_string(lab.path("pid")).ok().and_then(|it| it.trim().parse().ok()) {
-            break pid;
-        }
-        assert!(began.elapsed() < super::LIMIT, "dhclient told no process");
-        std::thread::yield_now();
-    };
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(lab.dhclient().as_deref(), Some("172.16.0.1"));
+}
+
+#[test]
+fn a_wire_that_doubles_and_reorders_gives_nobody_a_second_address() {
+    let lab = Lab::rough(7, [15, 30, 20]);
+    let inventory = Inventory::start(&lab.path("head"));
+    let database = Database::new();
+    let service = Service::start_with(&lab, DOCUMENT, &database);
+    let lent = lab.udhcpc(&["-t", "25"]).unwrap().get("ip").unwrap().to_owned();
+    assert_eq!(lab.udhcpc(&["-t", "25"]).unwrap().get("ip"), Some(lent.as_str()));
+    assert_eq!(lab.dhclient().as_deref(), Some(lent.as_str()));
+    let unknown = wait(service.client.list_unknown()).unwrap();
+    assert_eq!(unknown.len(), 1, "{unknown:?}");
+    let leases: Vec<serde_json::Value> = wait(service.plain.get("/pilothouse/v1/leases")).unwrap();
+    assert_eq!(leases.len(), 1, "{leases:?}");
+    inventory.set_interface(NODE_MAC, &["172.16.0.1"]);
+    service.wait_known(NODE_MAC);
+    for _ in 0..3 {
+        assert_eq!(lab.udhcpc(&["-t", "25"]).unwrap().get("ip"), Some("172.16.0.1"));
+    }
+    assert_eq!(lab.dhclient().as_deref(), Some("172.16.0.1"));
+    assert!(wait(service.client.list_unknown()).unwrap().is_empty());
 }
 
 #[test]

@@ -39,3 +39,18 @@ fn every_index_follows_a_change_and_a_deletion() {
     assert!(view.interface_by_mac("ec:e7:a7:05:a1:fc".parse().unwrap()).is_none());
     assert_eq!(view.interfaces_of(&id).count(), 0);
 }
+
+#[test]
+fn an_infiniband_port_is_known_by_its_guid() {
+    let mut view = Inventory::default();
+    let mac = "80:00:02:08:fe:80:00:00:00:00:00:00:7c:fe:90:03:00:29:26:52";
+    let id = mac.replace(':', "");
+    view.apply(&Change::put("interface", &id, json!({"id": id, "mac": mac}))).unwrap();
+    let guid = [0x7c, 0xfe, 0x90, 0x03, 0x00, 0x29, 0x26, 0x52];
+    assert_eq!(view.interface_by_guid(guid).unwrap().id, id);
+    let other = mac.replacen("80:00:02:08", "80:00:04:99", 1).parse().unwrap();
+    assert_eq!(view.interface_of(other).unwrap().id, id, "the queue pair is another one now");
+    assert!(view.interface_by_mac(other).is_none());
+    view.apply(&Change::delete("interface", &id)).unwrap();
+    assert!(view.interface_by_guid(guid).is_none() && view.interface_of(mac.parse().unwrap()).is_none());
+}
