@@ -24,7 +24,8 @@ use crate::output::{Format, print};
   pilotctl boot params set --group compute --kernel http://172.16.0.254:8080/compute/latest/vmlinuz
   pilotctl boot watch 'nid[001-003]'
   pilotctl boot report                       how the last mass boot went, and why some failed
-  pilotctl boot history nid001")]
+  pilotctl boot history nid001
+  pilotctl boot forget nid001                it is taken away: nothing is wrong with its last boot any more")]
 pub(crate) enum Command {
     /// The script that a node would be sent now, and where it comes from
     Script(ScriptArguments),
@@ -44,6 +45,12 @@ pub(crate) enum Command {
     Report(report::ReportArguments),
     /// The boots of one node, and each step of the last one
     History(report::HistoryArguments),
+    /// Forget the last boot of nodes that were seen to or taken away, and what is wrong with it; the steps are kept
+    Forget {
+        /// Names, xnames, MAC addresses or lists such as 'nid[001-009]'
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -87,6 +94,7 @@ pub(crate) async fn run(head: &Head, command: Command) -> Result<(), Failure> {
         Command::Watch(arguments) => watch::run(head, &arguments).await,
         Command::Report(arguments) => report::report(head, &arguments).await,
         Command::History(arguments) => report::history(head, &arguments).await,
+        Command::Forget { nodes } => report::forget(head, &nodes).await,
     }
 }
 

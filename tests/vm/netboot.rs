@@ -122,7 +122,8 @@ fn a_root_is_booted_by_nfs_and_live() {
             let on = machine.start()?;
             machine.console().wait_after(read, " login: ", LOGIN_MAX).await?;
             site.steps.reach("nid001", &format!("log-in, root by {way}"));
-            let fetched = site.events().iter().filter(|it| it.stage == BootStage::Root).count();
+            let whole = |it: &&tests::head::Event| it.stage == BootStage::Root && it.result == "ok";
+            let fetched = site.events().iter().filter(whole).count();
             ensure!(fetched == roots, "{way}: the root was fetched {fetched} times over HTTP");
             on.stop(SIGKILL, STEP_MAX).await?;
             site.pilotctl(&[&["boot", "set", "nid001"], &IMAGE[..], &["--params", LIVE]].concat())?;

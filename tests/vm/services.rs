@@ -25,7 +25,8 @@ fn nodes_boot_from_services_to_the_end_of_cloud_init() {
         let events = demo.place.events()?.all();
         for node in &nodes {
             let own = |stage| {
-                let fits = |it: &&tests::head::Event| it.stage == stage && it.node == Some(node.xname());
+                let own = |it: &tests::head::Event| it.stage == stage && it.node == Some(node.xname());
+                let fits = |it: &&tests::head::Event| own(it) && it.result == "ok";
                 events.iter().find(fits).cloned()
             };
             let (ack, root) = (own(BootStage::DhcpAck), own(BootStage::Root));

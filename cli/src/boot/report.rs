@@ -140,8 +140,28 @@ pub(crate) async fn history(head: &Head, arguments: &HistoryArguments) -> Result
     };
     let rows: Vec<_> = shown.events.iter().map(step).collect();
     print(head.format, &json!(null), &["AFTER", "STAGE", "RESULT", "SERVICE", "DETAIL"], &rows);
+    print_image(&shown.boot);
     for it in &shown.boot.findings {
         println!("\n{} at {}: {}\n  {}", it.cause, it.stage, it.detail, it.next);
+    }
+    Ok(())
+}
+
+/// What it booted, to the byte as far as that is known.
+fn print_image(boot: &Boot) {
+    let Some(image) = boot.evidence.script.as_ref().and_then(|it| it.image.as_ref()) else { return };
+    println!("\nIt booted {image}");
+    for step in &boot.steps {
+        if let Some(digest) = &step.digest {
+            println!("  {} {digest}", step.stage);
+        }
+    }
+}
+
+pub(crate) async fn forget(head: &Head, lists: &[String]) -> Result<(), Failure> {
+    let timeline = head.client(Service::Timeline);
+    for node in expand(lists)? {
+        client::forget(&timeline, &node).await?;
     }
     Ok(())
 }

@@ -289,8 +289,7 @@ impl Talk<'_> {
             return self.tell(ask).await;
         }
         let _busy = floor.digests.note_busy();
-        let asked = spans.iter().map(|it| it.length()).sum();
-        let mut course = Course::new(floor, &found, self.address, asked);
+        let mut course = Course::new(floor, &found, self.address, &spans);
         let sent = self.send(&found, &spans, &parts, course.sent()).await;
         BYTES.inc_by(*course.sent());
         course.end(sent);

@@ -11,8 +11,11 @@ use domain::{BootStage, MacAddr, Service, StageResult, Xname};
 use web::Problem;
 
 use crate::floor::{Floor, Found, Missing};
-use crate::model::stage;
+use crate::model::{Span, stage};
 use crate::send::Broken;
+
+/// A transfer of more than this is told when it begins, too: what is shorter has ended before anybody looks.
+const BEGUN_MIN: u64 = 4 << 20;
 
 /// A request of a node for something that it boots.
 pub(crate) struct Asked {
@@ -41,6 +44,10 @@ impl Asked {
             .mac(mac)
             .ip(self.address)
             .image(self.path.trim_start_matches('/'))
+    }
+
+    fn file_name(&self) -> String {
+        Path::new(&self.path).file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// What is answered when there is no such file, and told of a node.
@@ -74,6 +81,8 @@ impl Asked {
 pub(crate) struct Course {
     floor: Arc<Floor>,
     asked: Asked,
+    /// Of the whole file, if it is known.
+    digest: Option<String>,
     begun: Instant,
     /// Bytes that were asked for, and those of the whole file.
     bytes: (u64, u64),
@@ -82,11 +91,29 @@ pub(crate) struct Course {
 }
 
 impl Course {
-    pub(crate) fn new(floor: &Arc<Floor>, found: &Found, address: IpAddr, bytes: u64) -> Self {
+    /// Of these parts of a file.
+    pub(crate) fn new(floor: &Arc<Floor>, found: &Found, address: IpAddr, spans: &[Span]) -> Self {
         let node = found.stage.and_then(|_| floor.node_at(address));
         let asked = Asked { path: found.name.clone(), stage: found.stage, node, address };
+        let bytes = spans.iter().map(|it| it.length()).sum::<u64>();
         let (floor, bytes) = (Arc::clone(floor), (bytes, found.opened.known.length));
-        Self { floor, asked, begun: Instant::now(), bytes, sent: 0, told: false }
+        let digest = found.opened.known.digest().map(|it| format!("sha256:{it}"));
+        let course = Self { floor, asked, digest, begun: Instant::now(), bytes, sent: 0, told: false };
+        // Of a file that is fetched in parts, the first one.
+        if spans.first().is_some_and(|it| it.first == 0) {
+            course.tell_begin();
+        }
+        course
+    }
+
+    fn tell_begin(&self) {
+        let (Some(stage), Some((node, _))) = (self.asked.stage, &self.asked.node) else { return };
+        let whole = self.bytes.1;
+        if whole > BEGUN_MIN {
+            let name = self.asked.file_name();
+            let event = self.asked.event(stage, format!("{name} begins, {whole} bytes to {node}"));
+            event.result(StageResult::Begun).send();
+        }
     }
 
     /// What has left so far.
@@ -102,14 +129,17 @@ impl Course {
     fn tell(&mut self, ended: Result<(), Broken>) {
         self.told = true;
         let (Some(stage), Some((node, _))) = (self.asked.stage, &self.asked.node) else { return };
-        let name = Path::new(&self.asked.path).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = self.asked.file_name();
         let Err(broken) = ended else {
             // What is fetched in parts counts when it is whole.
             let whom = (self.asked.address, self.asked.path.clone());
             let mut parts = self.floor.parts.lock().unwrap_or_else(PoisonError::into_inner);
             let Some((sent, begun)) = parts.add(whom, (self.sent, self.bytes.1), self.begun) else { return };
             drop(parts);
-            let event = self.asked.event(stage, format!("{name} sent, {sent} bytes to {node}"));
+            let mut event = self.asked.event(stage, format!("{name} sent, {sent} bytes to {node}"));
+            if let Some(digest) = self.digest.take() {
+                event = event.fact("digest", digest);
+            }
             return event.sent(sent, begun.elapsed()).send();
         };
         let (result, why, reason) = match broken {

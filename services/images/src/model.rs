@@ -108,6 +108,13 @@ pub(crate) struct Known {
     pub(crate) length: u64,
 }
 
+impl Known {
+    /// The digest of the content, in hexadecimal, once it is known.
+    pub(crate) fn digest(&self) -> Option<&str> {
+        self.tags.iter().find_map(|it| it.strip_prefix("\"sha256-")?.strip_suffix('"'))
+    }
+}
+
 /// Which answer a request gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get};
 use daemon::Context;
 use domain::inventory::Inventory;
 use domain::{MacAddr, Scope, Service, Span, Xname};
@@ -100,7 +101,7 @@ impl Timeline {
     pub(crate) fn find(&self, word: &str) -> Result<String, Error> {
         let known = self.inventory.read(|it| it.find(word, &self.pattern).map(|it| it.id.to_string()));
         let by_mac = |mac: MacAddr| {
-            let node = self.inventory.read(|it| it.interface_by_mac(mac)?.component.clone());
+            let node = self.inventory.read(|it| it.interface_of(mac)?.component.clone());
             node.map_or_else(|| mac.to_string(), |it| it.to_string())
         };
         known
@@ -120,9 +121,10 @@ impl Timeline {
 /// Every path of the service.
 pub fn router(timeline: Timeline) -> Router {
     let read = |routes| scoped(routes, Scope::Read(Service::Timeline));
+    let write = |routes| scoped(routes, Scope::Write(Service::Timeline));
     Router::new()
         .route("/pilothouse/v1/boots", read(get(list_boots)))
-        .route("/pilothouse/v1/boots/{node}", read(get(show_boot)))
+        .route("/pilothouse/v1/boots/{node}", read(get(show_boot)).merge(write(delete(forget_boot))))
         .route("/pilothouse/v1/report", read(get(show_report)))
         .route("/pilothouse/v1/events", read(get(stream::follow)))
         .route("/readyz", get(show_readiness))
@@ -216,6 +218,20 @@ async fn show_boot(State(timeline): State<Timeline>, Path(word): Path<String>) -
     }
     events.sort_by_key(|it| it.time);
     Ok(Json(Shown { boot: timeline.called(boot), events }))
+}
+
+/// A machine that is gone, or was seen to: nothing is wrong with its last boot any more. The steps stay in the table.
+async fn forget_boot(
+    State(timeline): State<Timeline>,
+    Path(word): Path<String>,
+) -> Result<StatusCode, Error> {
+    let node = timeline.find(&word)?;
+    let db = timeline.database.pool()?.clone();
+    let boot = timeline.board().forget(&node).ok_or(Error::NoBoot(word))?;
+    timeline.queue.forget(&node, boot.started);
+    store::delete_boot(&db, &node, boot.started).await?;
+    timeline.look(OffsetDateTime::now_utc());
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[derive(Debug, Deserialize)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use web::{Client, ClientError};
 
 pub use crate::model::{
-    Boot, Cause, Evidence, Finding, Group, Kind, Outcome, Place, Report, Script, Slow, Step, Times,
+    Boot, Cause, Evidence, Finding, Group, Kind, Outcome, Place, Report, Script, Slow, Step, Times, Transfer,
 };
 pub use crate::wire::Event;
 
@@ -93,6 +93,15 @@ pub async fn list(
 /// If timeline does not answer, or knows none.
 pub async fn show(timeline: &Client, node: &str) -> Result<Shown, ClientError> {
     timeline.get(&format!("/pilothouse/v1/boots/{node}")).await
+}
+
+/// Has a machine's last boot forgotten, with what is wrong with it.
+///
+/// # Errors
+///
+/// If timeline does not answer, or knows none.
+pub async fn forget(timeline: &Client, node: &str) -> Result<(), ClientError> {
+    timeline.text(Method::DELETE, &format!("/pilothouse/v1/boots/{node}"), None::<&()>).await.map(drop)
 }
 
 /// The present boots, and every step from now on; names with a comma between, none: all.

@@ -41,6 +41,8 @@ pub struct Limits {
     pub initrd: Span,
     /// From the initrd to the whole root file system.
     pub root: Span,
+    /// For the transfer of a kernel, an initrd or a root file system that has begun.
+    pub fetch: Span,
     /// From there to meta-data.
     pub metadata: Span,
     /// From meta-data to user-data.
@@ -59,6 +61,7 @@ impl Default for Limits {
             kernel: span(25),
             initrd: span(60),
             root: span(180),
+            fetch: span(600),
             metadata: span(180),
             userdata: span(30),
         }
@@ -85,8 +88,8 @@ impl Config {
     pub fn parse(document: &Document) -> anyhow::Result<Self> {
         let config: Self = document.timeline.clone().try_into().context("read [timeline]")?;
         let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
-        let Limits { firmware, dhcp, loader, transfer, script, kernel, initrd, root, metadata, userdata } =
-            config.limits;
+        let Limits { firmware, dhcp, loader, transfer, script, .. } = config.limits;
+        let Limits { kernel, initrd, root, fetch, metadata, userdata, .. } = config.limits;
         for (key, span, least, most) in [
             ("keep", config.keep, 24 * hour, 365 * 24 * hour),
             ("together", config.together, 10 * second, hour),
@@ -98,6 +101,7 @@ impl Config {
             ("limits.kernel", kernel, second, hour),
             ("limits.initrd", initrd, second, hour),
             ("limits.root", root, second, hour),
+            ("limits.fetch", fetch, second, hour),
             ("limits.metadata", metadata, second, hour),
             ("limits.userdata", userdata, second, hour),
         ] {

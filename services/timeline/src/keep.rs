@@ -82,6 +82,11 @@ impl Queue {
         }
     }
 
+    /// Forgets that a boot changed: there is none any more.
+    pub(crate) fn forget(&self, node: &str, started: OffsetDateTime) {
+        lock(&self.boots).remove(&(node.to_owned(), started));
+    }
+
     /// Steps that wait.
     pub(crate) fn len(&self) -> usize {
         lock(&self.rows).len()

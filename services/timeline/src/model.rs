@@ -12,7 +12,7 @@ mod typical;
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests;
 
-pub use boot::{Boot, Evidence, Finding, Kind, Outcome, Script, Step};
+pub use boot::{Boot, Evidence, Finding, Kind, Outcome, Script, Step, Transfer};
 pub use cause::Cause;
 pub use place::Place;
 pub use report::{Group, Report, Slow, Times};

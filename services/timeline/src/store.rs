@@ -80,6 +80,20 @@ pub(crate) struct Filter {
     pub(crate) limit: i64,
 }
 
+/// Deletes a boot; its steps stay.
+pub(crate) async fn delete_boot(
+    db: impl PgExecutor<'_>,
+    node: &str,
+    started: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query("delete from boot where node = $1 and started = $2")
+        .bind(node)
+        .bind(started)
+        .execute(db)
+        .await
+        .map(drop)
+}
+
 /// Boots, the newest first.
 pub(crate) async fn list_boots(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<Boot>> {
     let rows: Vec<String> = sqlx::query_scalar(

@@ -89,7 +89,7 @@ impl Timeline {
             return of(node);
         }
         let known = self.inventory.read(|it| {
-            let by_mac = event.mac.and_then(|mac| it.interface_by_mac(mac));
+            let by_mac = event.mac.and_then(|mac| it.interface_of(mac));
             let found = by_mac.or_else(|| it.interface_by_ip(event.ip?));
             found?.component.as_ref().map(of)
         });

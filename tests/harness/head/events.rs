@@ -42,7 +42,7 @@ pub struct Event {
     /// Its address.
     #[serde(default)]
     pub ip: Option<String>,
-    /// `ok`, `failed` or `timeout`.
+    /// `ok`, `failed`, `timeout` or `begun`.
     pub result: String,
     /// How much was sent.
     #[serde(default)]
@@ -91,7 +91,7 @@ impl Event {
             node: field("PILOTHOUSE_NODE"),
             mac: field("PILOTHOUSE_MAC"),
             ip: field("PILOTHOUSE_ADDRESS"),
-            result: "ok".to_owned(),
+            result: field("PILOTHOUSE_RESULT").unwrap_or_else(|| "ok".to_owned()),
             bytes: field("PILOTHOUSE_BYTES").and_then(|it| it.parse().ok()),
             detail: field("MESSAGE").unwrap_or_default(),
             at: Instant::now().checked_sub(age)?,

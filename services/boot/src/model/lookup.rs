@@ -143,7 +143,7 @@ impl Asked {
 pub(crate) fn node_of<'a>(inventory: &'a Inventory, asked: &Asked, pattern: &str) -> Option<&'a Component> {
     let found = match asked {
         Asked::Mac(_) => {
-            let interface = inventory.interface_by_mac(asked.mac()?)?;
+            let interface = inventory.interface_of(asked.mac()?)?;
             inventory.component(interface.component.as_ref()?)
         }
         Asked::Name(word) => inventory.find(word, pattern),
@@ -159,7 +159,7 @@ pub(crate) fn node_named<'a>(
     pattern: &str,
 ) -> Option<&'a Component> {
     match target {
-        Target::Mac(mac) => inventory.component(inventory.interface_by_mac(*mac)?.component.as_ref()?),
+        Target::Mac(mac) => inventory.component(inventory.interface_of(*mac)?.component.as_ref()?),
         Target::Host(host) => inventory.find(host.as_str(), pattern),
         Target::Nid(nid) => inventory.component_by_nid(*nid),
     }

@@ -115,15 +115,20 @@ impl Board {
         }
         let Some(boot) = self.boots.get_mut(name) else { return taken };
         taken.boot = Some(boot.started);
-        if event.result == StageResult::Ok {
-            let was_good = boot.result == Outcome::Good;
-            boot.reach(event);
-            taken.found.extend(rule::sign(boot, event));
-            if boot.result == Outcome::Good && !was_good {
-                self.typical.learn(boot);
+        match event.result {
+            StageResult::Ok => {
+                let was_good = boot.result == Outcome::Good;
+                boot.reach(event);
+                taken.found.extend(rule::sign(boot, event));
+                if boot.result == Outcome::Good && !was_good {
+                    self.typical.learn(boot);
+                }
             }
-        } else {
-            taken.found.extend(rule::refusal(boot, event));
+            StageResult::Begun => boot.begin(event),
+            StageResult::Failed | StageResult::Timeout => {
+                boot.fail(event);
+                taken.found.extend(rule::refusal(boot, event));
+            }
         }
         taken.found.retain(|it| boot.find(it.clone()));
         if let (BootStage::DhcpAck, StageResult::Ok, Some(ip)) = (event.stage, event.result, event.ip) {
@@ -133,6 +138,12 @@ impl Board {
             self.by_ip.insert(ip, name.to_owned());
         }
         taken
+    }
+
+    /// Forgets the last boot of a machine, whatever is wrong with it.
+    pub(crate) fn forget(&mut self, node: &str) -> Option<Boot> {
+        self.strangers.retain(|it| it != node);
+        self.boots.remove(node)
     }
 
     /// Names the boots that stand still, each once.
@@ -179,6 +190,13 @@ fn begin(present: Option<&Boot>, event: &Event) -> Begin {
     // The console's word on a machine that has not asked for an address.
     let hint = event.result != StageResult::Ok && event.stage == Is::DhcpDiscover;
     match (event.stage, at) {
+        _ if event.result == StageResult::Begun => {
+            if over {
+                Begin::None
+            } else {
+                Begin::Same
+            }
+        }
         (Is::PowerOn, _) => Begin::New,
         (Is::DhcpDiscover, at) if hint => match at {
             Some(Place::Power) => Begin::Same,

@@ -73,12 +73,18 @@ pub struct Step {
     pub took_ms: u64,
     /// How often it was reached.
     pub times: u32,
+    /// `sha256:…` of the file that was served there, the last time that it was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// Where a script leads; none of a member: there is none, or it was not told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Script {
+    /// The image, with the digests of what it stood for: `compute:latest@sha256:…`; else the kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// The kernel's URL; `disk`: the machine boots its own.
     pub kernel: Option<String>,
     /// The initrd's URL.
@@ -89,6 +95,19 @@ pub struct Script {
     pub seed: Option<String>,
     /// Whether the members were told at all.
     pub told: bool,
+}
+
+/// A transfer under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// The place that its end reaches.
+    pub place: Place,
+    /// When it began.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+    /// What is transferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
 }
 
 /// What the rules remember of a boot.
@@ -111,6 +130,9 @@ pub struct Evidence {
     /// Where the script leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<Script>,
+    /// What is on its way to the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<Transfer>,
     /// How long each place took to reach, in milliseconds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub took: Vec<(Place, u64)>,
@@ -164,6 +186,7 @@ impl Boot {
             file: None,
             loader: None,
             script: None,
+            transfer: None,
             took: Vec::new(),
         };
         Self {
@@ -198,9 +221,29 @@ impl Boot {
         self.evidence.script.as_ref()
     }
 
+    /// Takes the begin of a transfer: it was asked for, and takes its time.
+    pub(crate) fn begin(&mut self, event: &Event) {
+        let place = Place::of(event, Some(self.evidence.place));
+        self.updated = self.updated.max(event.time);
+        if place <= self.evidence.place {
+            return;
+        }
+        let image = event.image.clone();
+        self.evidence.transfer = Some(Transfer { place, since: event.time, image });
+        self.findings.retain(|it| it.kind != Kind::Silence || it.until > Some(place));
+        self.settle();
+    }
+
+    /// A step did not end well: what was on its way there comes no more.
+    pub(crate) fn fail(&mut self, event: &Event) {
+        let place = Place::of(event, Some(self.evidence.place));
+        self.evidence.transfer.take_if(|it| it.place == place);
+    }
+
     /// Takes a step that ended well; whether it is further than all before it.
     pub(crate) fn reach(&mut self, event: &Event) -> bool {
         let place = Place::of(event, Some(self.evidence.place));
+        self.evidence.transfer.take_if(|it| it.place <= place);
         self.note_step(event);
         self.remember(event);
         self.findings.retain(|it| it.until.is_none_or(|until| place < until));
@@ -223,13 +266,15 @@ impl Boot {
         self.updated = self.updated.max(event.time);
         self.mac = self.mac.or(event.mac);
         self.ip = event.ip.or(self.ip);
+        let digest = event.fact("digest").map(str::to_owned);
         if let Some(known) = self.steps.iter_mut().find(|it| it.stage == event.stage) {
             known.times = known.times.saturating_add(1);
+            known.digest = digest.or(known.digest.take());
             return;
         }
         let before = self.steps.iter().map(|it| it.at).max().unwrap_or(self.started);
         let took_ms = millis(event.time - before);
-        self.steps.push(Step { stage: event.stage, at: event.time, took_ms, times: 1 });
+        self.steps.push(Step { stage: event.stage, at: event.time, took_ms, times: 1, digest });
     }
 
     /// What later rules look at.
@@ -252,8 +297,8 @@ impl Boot {
                 let fact = |name: &str| event.fact(name).map(str::to_owned);
                 let kernel = fact("kernel").or_else(|| event.image.clone());
                 let (initrd, root, seed) = (fact("initrd"), fact("root"), fact("seed"));
-                let told = event.fact("kernel").is_some();
-                self.evidence.script = Some(Script { kernel, initrd, root, seed, told });
+                let (image, told) = (event.image.clone(), event.fact("kernel").is_some());
+                self.evidence.script = Some(Script { image, kernel, initrd, root, seed, told });
             }
             _ => {}
         }

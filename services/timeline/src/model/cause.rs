@@ -36,6 +36,8 @@ pub enum Cause {
     NoLoaderRequest,
     /// The loader is not on the head.
     LoaderMissing,
+    /// There is no loader for its architecture.
+    NoLoader,
     /// The loader's transfer broke off.
     LoaderBroken,
     /// It took a loader for another architecture.
@@ -56,6 +58,8 @@ pub enum Cause {
     ServerError,
     /// A transfer broke off.
     CutShort,
+    /// A transfer began and has not ended.
+    NotEnded,
     /// It never asked for what the script names.
     NotFetched,
     /// It never asked for its meta-data.
@@ -150,7 +154,10 @@ fn early(
             detail("add it if it is a node: pilotctl nodes list --unknown, pilotctl nodes import FILE"),
         ),
         Cause::NoOffer => (
-            detail("it asked for an address and was offered none"),
+            match fact("reason").as_str() {
+                "?" => detail("it asked for an address and was offered none"),
+                reason => format!("it asked for an address and was offered none: {reason}"),
+            },
             format!("see why: pilotctl dhcp why {mac}"),
         ),
         Cause::OfferNotTaken => (
@@ -179,6 +186,16 @@ fn early(
         Cause::LoaderMissing => (
             format!("it asked for a loader that the head does not have: {}", file.or(loader).unwrap_or("?")),
             detail("see what it is told to load: pilotctl dhcp why MAC; is the package ipxe installed?"),
+        ),
+        Cause::NoLoader => (
+            format!(
+                "there is no loader for its architecture ({})",
+                boot.evidence.arch.map_or("?", architecture_name)
+            ),
+            format!(
+                "name one in the document, dhcp.loaders.{}; what it is told now: pilotctl dhcp why {mac}",
+                boot.evidence.arch.unwrap_or_default()
+            ),
         ),
         Cause::LoaderBroken => (
             format!("the transfer of the loader {} broke off", loader.unwrap_or("?")),
@@ -261,6 +278,21 @@ fn late(cause: Cause, boot: &Boot, seen: Seen<'_>, waited: &str) -> (String, Str
                 "is {image} whole? pilotctl image verify; else a bad cable or a node that ran out of memory"
             ),
         ),
+        Cause::NotEnded => (
+            format!(
+                "the transfer of {part} began {waited} ago and has not ended{}: a slow or lossy way, or the head lost \
+                 sight of it",
+                boot.evidence
+                    .transfer
+                    .as_ref()
+                    .and_then(|it| it.image.as_ref())
+                    .map_or_else(String::new, |it| { format!(" ({it})") })
+            ),
+            format!(
+                "look at its console: pilotctl console {node}; at its switch port for errors; at the head: pilotctl logs \
+                 images"
+            ),
+        ),
         Cause::NoCloudInit => (
             format!(
                 "no meta-data was asked for within {waited}: cloud-init does not run, or does not reach the head"
@@ -322,8 +354,9 @@ pub(crate) fn url_of(boot: &Boot, place: Place) -> Option<&str> {
 fn architecture_name(arch: u16) -> &'static str {
     match arch {
         0 => "BIOS",
-        6 | 15 => "UEFI x86",
+        6 | 15 => "UEFI x86, 32 bits",
         7 | 9 | 16 => "UEFI x86-64",
+        10 | 18 => "UEFI arm, 32 bits",
         11 | 19 => "UEFI arm64",
         _ => "another",
     }

@@ -95,6 +95,7 @@ pub(crate) fn refusal(boot: &Boot, event: &Event) -> Option<Finding> {
         (Is::DhcpAck, "other-server") => Cause::OtherServer,
         (Is::DhcpAck, "declined") => Cause::AddressInUse,
         (Is::TftpStart, "no-such-file") => Cause::LoaderMissing,
+        (Is::TftpStart, "no-loader") => Cause::NoLoader,
         (Is::TftpStart | Is::TftpEnd, _) => Cause::LoaderBroken,
         (Is::Script, "no-parameters") => Cause::NoParameters,
         (Is::Script, "not-bootable" | "not-started") => Cause::NotBootable,
@@ -172,6 +173,12 @@ pub(crate) fn silence(
     typical: &Typical,
 ) -> Option<Finding> {
     let awaited = awaited(boot)?;
+    if let Some(transfer) = boot.evidence.transfer.as_ref().filter(|it| it.place >= awaited) {
+        let waited = Duration::try_from(now - transfer.since).ok()?;
+        let seen = Seen { event: None, waited: Some(waited), awaited: Some(transfer.place) };
+        let what = (transfer.place.stage(), Cause::NotEnded, Kind::Silence, Some(transfer.place));
+        return (waited >= limits.fetch.0).then(|| finding(boot, what, now, seen));
+    }
     let (limit, waited) = (awaited.limit(limits), Duration::try_from(now - boot.evidence.since).ok()?);
     // Most boots are far from it; what was learnt is looked up for the others alone.
     if waited < limit || waited < typical.stretch(&boot.node, awaited, limit) {

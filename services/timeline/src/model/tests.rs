@@ -14,6 +14,8 @@ use super::report::{last_together, report};
 use crate::config::Limits;
 use crate::wire::Event;
 
+mod transfers;
+
 const START: OffsetDateTime = datetime!(2026-11-22 20:00 UTC);
 const NODE: &str = "x1000c0s0b0n0";
 
@@ -44,8 +46,10 @@ fn event(stage: &str, facts: &str) -> Event {
             "image" => event.image = Some(value.to_owned()),
             _ => drop(event.facts.insert(name.to_owned(), value.to_owned())),
         }
-        if name == "why" {
-            event.result = StageResult::Failed;
+        match name {
+            "why" => event.result = StageResult::Failed,
+            "begun" => event.result = StageResult::Begun,
+            _ => {}
         }
     }
     event

@@ -182,3 +182,32 @@ async fn only_services_tell_of_boots(db: PgPool) {
     assert_eq!(report(&head).await.nodes, 1);
     head.stop().await;
 }
+
+#[sqlx::test(migrator = "timeline::MIGRATIONS")]
+async fn a_transfer_that_begins_is_kept_and_a_boot_that_is_forgotten_is_not(db: PgPool) {
+    let head = Head::start(db.clone(), 2, "").await;
+    for node in 1..=2 {
+        head.tell(Service::Dhcp, node, "dhcp-discover", json!({"facts": {"client": "firmware"}})).await;
+        head.tell(Service::Boot, node, "script", json!({})).await;
+        head.tell(Service::Images, node, "kernel", json!({"result": "begun"})).await;
+        let digest = json!({"facts": {"digest": "sha256:00"}});
+        head.tell(Service::Images, node, "kernel", digest).await;
+    }
+    let count = async || -> i64 {
+        let count = sqlx::query_scalar("select count(*) from event where result = 'begun'");
+        count.fetch_one(&db).await.unwrap()
+    };
+    until(async || count().await == 2).await;
+    let shown = client::show(&head.client(), "nid001").await.unwrap();
+    let kernel = shown.boot.steps.iter().find(|it| it.stage == domain::BootStage::Kernel).unwrap();
+    assert_eq!((kernel.times, kernel.digest.as_deref()), (1, Some("sha256:00")));
+    client::forget(&head.client(), "nid001").await.unwrap();
+    assert_eq!(client::list(&head.client(), None, None, None).await.unwrap().len(), 1);
+    let twice = client::forget(&head.client(), "nid001").await.unwrap_err().to_string();
+    assert!(twice.contains("no boot of nid001 is known"), "{twice}");
+    head.stop().await;
+    let head = Head::start(db, 2, "").await;
+    until(async || report(&head).await.nodes == 1).await;
+    assert_eq!(client::list(&head.client(), None, None, None).await.unwrap()[0].node, "x0c0s2b0n0");
+    head.stop().await;
+}
