@@ -2,7 +2,15 @@
 
 pub mod boot;
 pub mod chassis;
+pub mod dcmi;
+pub mod fru;
+pub mod lan;
 pub(crate) mod payload;
+pub mod sdr;
+pub mod sel;
+pub mod sensors;
+pub(crate) mod text;
+pub mod users;
 
 /// Gives a type its request: network function, command number and data.
 macro_rules! request {
@@ -14,7 +22,7 @@ macro_rules! request {
         }
     };
 }
-use request;
+pub(crate) use request;
 
 /// Makes a type a command whose answer carries nothing.
 macro_rules! plain_answer {
@@ -29,4 +37,4 @@ macro_rules! plain_answer {
         }
     };
 }
-use plain_answer;
+pub(crate) use plain_answer;

@@ -27,42 +27,55 @@ pub enum Error {
         waited: Duration,
     },
     /// The BMC refused a step of the handshake.
-    #[error("{step}: the BMC refused: {status}")]
+    #[error("{step}: the BMC {address} refused: {status}")]
     Refused {
         /// The step it refused.
         step: &'static str,
+        /// Which BMC.
+        address: SocketAddr,
         /// Its reason.
         status: RakpStatus,
     },
     /// The BMC takes none of the cipher suites we offer.
-    #[error("open session: the BMC takes none of the cipher suites {}; enable 17 or 3 on it", list(tried))]
+    #[error(
+        "open session: the BMC {address} takes none of the cipher suites {}; enable 17 or 3 on it",
+        list(tried)
+    )]
     NoCipherSuite {
+        /// Which BMC.
+        address: SocketAddr,
         /// What was offered, in this order.
         tried: Vec<CipherSuite>,
     },
     /// Name, password, key or privilege are not right.
-    #[error("{step}: {reason}")]
+    #[error("{step} with the BMC {address}: {reason}")]
     Auth {
         /// The step that showed it.
         step: &'static str,
+        /// Which BMC.
+        address: SocketAddr,
         /// What is not right.
         reason: AuthFailure,
     },
     /// A command was answered with a completion code other than success.
-    #[error("{step}: the BMC answered {raw:#04x}, {}", describe(*code, *raw))]
+    #[error("{step}: the BMC {address} answered {raw:#04x}, {}", describe(*code, *raw))]
     Completion {
         /// The command.
         step: &'static str,
+        /// Which BMC.
+        address: SocketAddr,
         /// The code, as `ipmi-rs-core` names it.
         code: Code,
         /// The code as sent.
         raw: u8,
     },
     /// The BMC answered something that the specification does not allow.
-    #[error("{step}: the BMC's answer is not IPMI 2.0: {reason}")]
+    #[error("{step}: the answer of the BMC {address} is not IPMI 2.0: {reason}")]
     Protocol {
         /// The step in which it did.
         step: &'static str,
+        /// Which BMC.
+        address: SocketAddr,
         /// What is wrong with it.
         reason: &'static str,
     },
@@ -96,10 +109,59 @@ impl Error {
             _ => None,
         }
     }
+
+    /// What it comes to, for who has to decide what to do about it.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Timeout { .. } => Cause::Silent,
+            Self::Io { .. } => Cause::Unreachable,
+            Self::Refused { status, .. } if status.is_full() => Cause::NoSlot,
+            Self::NoCipherSuite { .. } => Cause::NoCipherSuite,
+            Self::Auth { reason, .. } => Cause::Account(*reason),
+            Self::Completion { code: Code::InsufficientPrivilege, .. } => {
+                Cause::Account(AuthFailure::Privilege)
+            }
+            Self::Completion { code: Code::NodeBusy | Code::ResponseUnavailable { .. }, .. } => Cause::Busy,
+            Self::Completion { code: Code::InvalidCommand | Code::InvalidCommandForLun, .. } => {
+                Cause::Unsupported
+            }
+            Self::Refused { .. } | Self::Completion { .. } => Cause::Refused,
+            Self::Protocol { .. } => Cause::Malformed,
+            Self::Invalid { .. } => Cause::Setting,
+            Self::Closed => Cause::Closed,
+        }
+    }
+}
+
+/// The kinds of failure that are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Nothing came back.
+    Silent,
+    /// The operating system cannot send there.
+    Unreachable,
+    /// The BMC has as many sessions as it can have.
+    NoSlot,
+    /// No cipher suite that both sides take.
+    NoCipherSuite,
+    /// Name, password, key or privilege are not right: to try again without a change only locks the account.
+    Account(AuthFailure),
+    /// It says to try later.
+    Busy,
+    /// It does not have the command.
+    Unsupported,
+    /// It refused for another reason.
+    Refused,
+    /// It answered something that is not IPMI 2.0.
+    Malformed,
+    /// What was asked for cannot be.
+    Setting,
+    /// The session is over.
+    Closed,
 }
 
 /// What is not right with an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum AuthFailure {
     /// The BMC does not prove that it knows the password we have (RAKP message 2).
     #[error("the BMC knows another password for this user, or none; check user name and password")]
@@ -127,12 +189,19 @@ pub struct RakpStatus(
 impl RakpStatus {
     /// Success.
     pub const OK: Self = Self(0);
+    /// "No cipher suite match with proposed security algorithms".
+    pub const NO_SUITE: Self = Self(0x11);
     /// "Invalid integrity check value": what a side says that found a code wrong.
     pub const INVALID_INTEGRITY_CHECK: Self = Self(0x0f);
 
     /// Whether the BMC refuses the algorithms, so that another suite may do. Some BMCs say 0x12 for it.
     pub fn refuses_algorithms(self) -> bool {
         matches!(self.0, 0x03..=0x07 | 0x10..=0x12)
+    }
+
+    /// Whether the BMC has no room for another session.
+    pub fn is_full(self) -> bool {
+        matches!(self.0, 0x01 | 0x0b)
     }
 
     /// The account's failure behind it, if it is one.
@@ -219,11 +288,16 @@ mod tests {
 
     #[test]
     fn an_error_names_its_step_and_what_to_check() {
-        let low = Error::Completion { step: "chassis control", code: Code::InsufficientPrivilege, raw: 0xd4 };
+        let address = ([172, 16, 0, 101], 623).into();
+        let step = "chassis control";
+        let low = Error::Completion { step, address, code: Code::InsufficientPrivilege, raw: 0xd4 };
         let text = low.to_string();
         assert!(text.contains("chassis control") && text.contains("0xd4"), "{text}");
-        assert!(text.contains("privilege"), "{text}");
-        let none = Error::NoCipherSuite { tried: vec![CipherSuite::Seventeen, CipherSuite::Three] };
+        assert!(text.contains("privilege") && text.contains("172.16.0.101"), "{text}");
+        assert_eq!(low.cause(), Cause::Account(AuthFailure::Privilege));
+        let full = Error::Refused { step: "open session", address, status: RakpStatus(1) };
+        assert!(full.cause() == Cause::NoSlot && full.to_string().contains("close unused ones"), "{full}");
+        let none = Error::NoCipherSuite { address, tried: vec![CipherSuite::Seventeen, CipherSuite::Three] };
         assert!(none.to_string().contains("17, 3"), "{none}");
     }
 

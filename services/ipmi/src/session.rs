@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use ipmi_rs_core::app::{DeviceId, GetDeviceId};
 use ipmi_rs_core::connection::{IpmiCommand, Message, NetFn};
-use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
-use crate::sol;
-use crate::{CipherSuite, Error, PrivilegeLevel, Sol, SolOptions, Target};
+use crate::record::{Ledger, SessionRecord};
+use crate::{CipherSuite, Error, Pool, PrivilegeLevel, SessionOptions, Sol, SolOptions, Target, sol};
+pub(crate) use backoff::{Backoff, spread};
 pub(crate) use link::{Link, lock};
+pub(crate) use window::Window;
 
+mod backoff;
 mod handshake;
 mod link;
+mod pending;
 mod upkeep;
 mod window;
 
@@ -42,46 +45,92 @@ pub enum Repeat {
 }
 
 impl Session {
-    /// Opens a session at the target's privilege level.
+    /// Opens a session at the target's privilege level, on a socket of its own.
     ///
     /// # Errors
     ///
     /// The step that failed: no answer, no common cipher suite, another password, a privilege the user may
     /// not have, an answer that is not IPMI 2.0.
-    pub async fn open(target: &Target, options: crate::SessionOptions) -> Result<Self, Error> {
+    pub async fn open(target: &Target, options: SessionOptions) -> Result<Self, Error> {
         target.check()?;
-        let address = target.address;
-        let failed = |source| Error::Io { step: "open socket", address, source };
-        let any: SocketAddr = match address {
-            SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-            SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
-        };
-        let socket = UdpSocket::bind(any).await.map_err(failed)?;
-        socket.connect(address).await.map_err(failed)?;
-        let agreed = handshake::run(&socket, target, &options).await?;
-        tracing::debug!(%address, suite = %agreed.suite, "IPMI session opened");
-        let link = Arc::new(Link::new(socket, address, agreed, options));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(Arc::clone(&link).receive());
-        tasks.spawn(upkeep::run(Arc::clone(&link)));
-        let tasks = Arc::new(Tasks { set: Mutex::new(tasks), link: Arc::clone(&link) });
-        let session = Self { link, tasks };
+        Self::open_on(&Pool::private(target.address)?, target, options).await
+    }
+
+    /// Opens a session on one of the pool's sockets. Where there are many BMCs, this is the way.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::open`].
+    pub async fn open_on(pool: &Pool, target: &Target, options: SessionOptions) -> Result<Self, Error> {
+        target.check()?;
+        pool.start();
+        let socket = pool.pick(target.address)?;
+        let record = handshake::run(&socket, target, &options).await?;
+        tracing::debug!(address = %target.address, suite = %record.suite, "IPMI session opened");
+        let session = Self::begin(pool, socket, record, options)?;
         session.raise_privilege(target.privilege).await?;
         Ok(session)
+    }
+
+    /// Goes on with a session that another process, or another part of this one, has
+    /// [suspended](Self::suspend), or was killed with. The pool must hold the socket that the session was
+    /// opened on. Nothing is sent: whether the BMC still knows the session shows with the first request, or
+    /// by the keep-alive.
+    ///
+    /// # Errors
+    ///
+    /// The socket is not in the pool, or the session is running on it already.
+    pub fn resume(pool: &Pool, record: &SessionRecord, options: SessionOptions) -> Result<Self, Error> {
+        let socket = pool.find(record.address, record.local_port)?;
+        Self::begin(pool, socket, record.clone(), options)
+    }
+
+    fn begin(
+        pool: &Pool,
+        socket: Arc<crate::pool::Socket>,
+        record: SessionRecord,
+        options: SessionOptions,
+    ) -> Result<Self, Error> {
+        let link = Link::new(pool, socket, record, options)?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(upkeep::run(Arc::clone(&link)));
+        let tasks = Arc::new(Tasks { set: Mutex::new(tasks), link: Arc::clone(&link) });
+        Ok(Self { link, tasks })
+    }
+
+    /// What it takes to go on with the session elsewhere, as of now. It is of use only if nothing is sent
+    /// from here any more; see [`Self::suspend`] and [`Self::set_ledger`].
+    #[must_use]
+    pub fn record(&self) -> SessionRecord {
+        self.link.record()
+    }
+
+    /// Has the record kept from now on, noted before each packet that leaves.
+    pub fn set_ledger(&self, ledger: Arc<dyn Ledger>) {
+        self.link.set_ledger(ledger);
+    }
+
+    /// Ends the session for all its handles without telling the BMC, so that [`Self::resume`] can go on with
+    /// it. With a line, use [`Sol::suspend`].
+    pub fn suspend(&self) -> SessionRecord {
+        let record = self.link.suspend();
+        self.end_tasks();
+        record
     }
 
     /// A session starts at user level whatever its handshake asked for (section 22.18).
     async fn raise_privilege(&self, privilege: PrivilegeLevel) -> Result<(), Error> {
         let message = Message::new_request(NetFn::App, SET_PRIVILEGE, vec![privilege.into()]);
         let step = "set session privilege level";
+        let address = self.link.address();
         match self.link.ask(step, message, Repeat::WhenSilent).await {
             // Some BMCs grant less without calling it an error.
             Ok(granted) if granted.first().is_some_and(|level| level & 0x0f < privilege.into()) => {
-                Err(Error::Auth { step, reason: crate::AuthFailure::Privilege })
+                Err(Error::Auth { step, address, reason: crate::AuthFailure::Privilege })
             }
             Ok(_) => Ok(()),
             Err(error) if matches!(error.completion(), Some(0x80 | 0x81)) => {
-                Err(Error::Auth { step, reason: crate::AuthFailure::Privilege })
+                Err(Error::Auth { step, address, reason: crate::AuthFailure::Privilege })
             }
             Err(error) => Err(error),
         }
@@ -112,8 +161,12 @@ impl Session {
             return Err(Error::Invalid { reason: "a command for another controller than the BMC itself" });
         }
         let data = self.link.ask(step, command.into(), repeat).await?;
-        C::parse_success_response(&data)
-            .map_err(|_| Error::Protocol { step, reason: "the command's answer cannot be read" })
+        let address = self.link.address();
+        C::parse_success_response(&data).map_err(|_| Error::Protocol {
+            step,
+            address,
+            reason: "the command's answer cannot be read",
+        })
     }
 
     /// Asks who the BMC is; also the cheapest sign of life.
@@ -145,9 +198,22 @@ impl Session {
         let message = Message::new_request(NetFn::App, CLOSE_SESSION, id);
         let closed = self.link.ask_within("close session", message, Repeat::WhenSilent, CLOSE_WAIT).await;
         self.link.end(link::End::Closed);
+        self.end_tasks();
+        closed.map(drop)
+    }
+
+    fn end_tasks(&self) {
         let tasks = std::mem::take(&mut *lock(&self.tasks.set));
         drop(tasks);
-        closed.map(drop)
+    }
+
+    /// Goes on with the line of a [resumed](Self::resume) session.
+    ///
+    /// # Errors
+    ///
+    /// The session's record has no line, or somebody has it already.
+    pub fn resume_sol(&self, options: SolOptions) -> Result<Sol, Error> {
+        sol::resume(self, options)
     }
 
     /// Whether the session was closed or its BMC found dead.
@@ -165,7 +231,7 @@ impl Session {
         self.link.address()
     }
 
-    /// The cipher suite agreed on.
+    /// The cipher suite agreed on: to be tried first the next time, see [`Target::first_with`].
     pub fn cipher_suite(&self) -> CipherSuite {
         self.link.suite()
     }
@@ -208,5 +274,14 @@ impl Drop for Tasks {
             self.link.end(link::End::Closed);
         }
         self.set.get_mut().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}
+
+/// Random bytes of the one kind we use everywhere.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    match aws_lc_rs::rand::fill(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(_) => Err(Error::Invalid { reason: "the system has no random numbers" }),
     }
 }

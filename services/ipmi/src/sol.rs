@@ -1,5 +1,6 @@
 //! Serial over LAN (section 15): what the node writes as a stream of events, and bytes the other way.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,22 +8,27 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
 use crate::commands::payload::{ALREADY_ACTIVE, ActivateSol, Activated, DeactivateSol, SolOwner};
+use crate::record::{LineRecord, SessionRecord};
 use crate::session::Link;
 use crate::wire::SolControl;
-use crate::{Error, Repeat, Session};
-use machine::Machine;
+use crate::{Error, Repeat, Session, Workarounds};
+pub(crate) use line::Line;
+pub(crate) use machine::{Machine, Rules};
 use pump::{Pump, Write};
+pub use settings::{BitRate, SolSettings};
 
+mod line;
 mod machine;
 mod pump;
+mod settings;
 
-/// Packets that wait for the pump, and events that wait for the reader: with 255 characters each at most,
-/// 64 KiB. What does not fit is not acknowledged, so the BMC keeps it and sends it again.
+/// Events that wait for the reader: with 255 characters each at most, 64 KiB. What does not fit is not
+/// acknowledged, so the BMC keeps it and sends it again.
 const QUEUE_MAX: usize = 256;
 /// Writes that wait for their turn.
 const WRITES_MAX: usize = 16;
 /// Characters in a packet: as many as its one-byte acknowledgement can count.
-const CHARACTERS_MAX: u16 = 255;
+const CHARACTERS_MAX: u8 = u8::MAX;
 /// A payload larger than this is a number with its bytes the wrong way round, which some BMCs send.
 const PAYLOAD_BYTES_MAX: u16 = 1024;
 /// What is assumed of a BMC that names no possible size.
@@ -38,6 +44,9 @@ pub struct SolOptions {
     pub take_over: bool,
     /// Which of the BMC's SOL instances; nearly all have only 1.
     pub instance: u8,
+    /// The bit rate of the line while this session has it; by default it stays as the BMC is set up. Where
+    /// the BMC refuses it, the line is not activated.
+    pub bit_rate: Option<BitRate>,
     /// The wait before a packet to the BMC is sent again; it grows to four times this.
     pub retry_wait: Duration,
     /// How long the BMC may take no character of a write, before the write fails.
@@ -49,6 +58,7 @@ impl Default for SolOptions {
         Self {
             take_over: true,
             instance: 1,
+            bit_rate: None,
             retry_wait: Duration::from_millis(500),
             write_deadline: Duration::from_secs(10),
         }
@@ -81,13 +91,13 @@ pub enum Deactivation {
 
 /// The line, for reading; [`Self::writer`] gives any number of handles for writing. Dropped, it is given
 /// back to the BMC.
-#[derive(Debug)]
 pub struct Sol {
     events: mpsc::Receiver<SolEvent>,
     writer: SolWriter,
     stop: oneshot::Sender<oneshot::Sender<Result<(), Error>>>,
+    line: Arc<Line>,
     /// Kept so that the session lasts as long as its line.
-    _session: Session,
+    session: Session,
 }
 
 impl Sol {
@@ -127,6 +137,29 @@ impl Sol {
         self.writer.send_break().await
     }
 
+    /// See [`SolWriter::hold`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn hold(&self, flags: SolControl) -> Result<(), Error> {
+        self.writer.hold(flags).await
+    }
+
+    /// Lets go of the line and its session without telling the BMC, so that another process can go on with
+    /// both: gives what it needs, and what the node wrote that was not [received](Self::recv) yet. Nothing is
+    /// acknowledged any more, so what comes from now on the BMC sends again. A write under way ends with
+    /// [`Error::Closed`].
+    pub fn suspend(mut self) -> (SessionRecord, Vec<SolEvent>) {
+        self.line.suspend(); // First, so that what was taken is acknowledged, and in the record.
+        let record = self.session.suspend();
+        let mut rest = Vec::new();
+        while let Ok(event) = self.events.try_recv() {
+            rest.push(event);
+        }
+        (record, rest)
+    }
+
     /// Gives the line back and waits until the BMC confirms it.
     ///
     /// # Errors
@@ -159,7 +192,7 @@ impl SolWriter {
         if data.is_empty() {
             return Ok(());
         }
-        self.write(data.to_vec(), 0).await
+        self.write(data.to_vec(), 0, None).await
     }
 
     /// Sends the node a serial break.
@@ -168,12 +201,34 @@ impl SolWriter {
     ///
     /// As for [`Self::send`].
     pub async fn send_break(&self) -> Result<(), Error> {
-        self.write(Vec::new(), SolControl::BREAK).await
+        self.write(Vec::new(), SolControl::BREAK, None).await
     }
 
-    async fn write(&self, data: Vec<u8>, control: u8) -> Result<(), Error> {
+    /// Holds the node's lines back from now on: any of [`SolControl::CTS_PAUSE`],
+    /// [`SolControl::DCD_DSR_DROP`] and [`SolControl::RING`]; none releases them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::send`].
+    pub async fn hold(&self, flags: SolControl) -> Result<(), Error> {
+        let held = SolControl::CTS_PAUSE | SolControl::DCD_DSR_DROP | SolControl::RING;
+        self.write(Vec::new(), 0, Some(flags.0 & held)).await
+    }
+
+    /// Has the BMC drop what it holds and has not passed on: [`SolControl::FLUSH_INBOUND`] what is for us,
+    /// [`SolControl::FLUSH_OUTBOUND`] what is for the node.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::send`].
+    pub async fn flush(&self, flags: SolControl) -> Result<(), Error> {
+        let flushed = SolControl::FLUSH_INBOUND | SolControl::FLUSH_OUTBOUND;
+        self.write(Vec::new(), flags.0 & flushed, None).await
+    }
+
+    async fn write(&self, data: Vec<u8>, control: u8, hold: Option<u8>) -> Result<(), Error> {
         let (done, taken) = oneshot::channel();
-        self.writes.send(Write { data, control, done }).await.map_err(|_| self.end())?;
+        self.writes.send(Write { data, control, hold, done }).await.map_err(|_| self.end())?;
         taken.await.unwrap_or_else(|_| Err(self.end()))
     }
 
@@ -182,34 +237,88 @@ impl SolWriter {
     }
 }
 
+/// Names the session.
+impl fmt::Debug for Sol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sol").field(&self.session).finish()
+    }
+}
+
 pub(crate) async fn activate(session: &Session, options: SolOptions) -> Result<Sol, Error> {
-    let link = Arc::clone(session.link());
-    // Attached first: the node's first characters may come before the answer.
-    let (packets, incoming) = mpsc::channel(QUEUE_MAX);
-    link.attach(packets)?;
+    let link = session.link();
+    if let Some(bit_rate) = options.bit_rate {
+        session.set_sol_bit_rate(bit_rate).await?;
+    }
+    let mut record = LineRecord {
+        instance: options.instance,
+        port: link.address().port(),
+        // Until the BMC has said otherwise.
+        characters_max: characters_max(PAYLOAD_BYTES_DEFAULT),
+        owner_known: false,
+        number: 0,
+        taken: (0, 0),
+    };
+    let begin = Begin::new(session, &options, record)?;
     let granted = ask_for_line(session, &options).await?;
     if granted.port != 0 && granted.port != link.address().port() {
         // Behind a translated port this is right, and BMCs that mean it are not known.
         tracing::debug!(address = %link.address(), port = granted.port, "the BMC names another port for SOL");
+        record.port = granted.port;
+    }
+    if !link.workarounds().has(Workarounds::SOL_PAYLOAD_SIZE) {
+        record.characters_max = characters_max(granted.inbound_bytes);
     }
     // Whether a BMC tells the owner right can be seen now, when it must be us.
-    let owner_known = owner(session, &options).await.is_ok_and(|id| id == link.bmc_id());
-    let (events, received) = mpsc::channel(QUEUE_MAX);
-    let (writes, outgoing) = mpsc::channel(WRITES_MAX);
-    let (stop, stopped) = oneshot::channel();
-    let machine = Machine::new(characters_max(granted.inbound_bytes), options.retry_wait);
-    let pump = Pump { link: Arc::clone(&link), options, machine, incoming, events, outgoing, owner_known };
-    session.spawn(pump.run(stopped));
-    let writer = SolWriter { writes, link };
-    Ok(Sol { events: received, writer, stop, _session: session.clone() })
+    let asks = !link.workarounds().has(Workarounds::SOL_STATUS);
+    record.owner_known = asks && owner(session, &options).await.is_ok_and(|id| id == link.bmc_id());
+    begin.line.settle(record.characters_max, record.owner_known, record.port);
+    link.note_line(Some(begin.line.record()));
+    Ok(begin.run(session, &record))
+}
+
+/// Goes on with the line of the session's record.
+pub(crate) fn resume(session: &Session, options: SolOptions) -> Result<Sol, Error> {
+    let none = || Error::Invalid { reason: "the session's record has no line" };
+    let record = session.link().record().line.ok_or_else(none)?;
+    Ok(Begin::new(session, &options, record)?.run(session, &record))
+}
+
+/// A line that is attached to its session, so that nothing of what comes is lost, and has no task yet.
+struct Begin {
+    line: Arc<Line>,
+    received: mpsc::Receiver<SolEvent>,
+}
+
+impl Begin {
+    fn new(session: &Session, options: &SolOptions, record: LineRecord) -> Result<Self, Error> {
+        let renumber = session.link().workarounds().has(Workarounds::SOL_PACKET_SEQ);
+        let rules = Rules { characters_max: record.characters_max, retry_wait: options.retry_wait, renumber };
+        let (events, received) = mpsc::channel(QUEUE_MAX);
+        let line = Arc::new(Line::new(rules, record, events, options.write_deadline));
+        session.link().attach(&line)?;
+        Ok(Self { line, received })
+    }
+
+    fn run(self, session: &Session, record: &LineRecord) -> Sol {
+        let (writes, outgoing) = mpsc::channel(WRITES_MAX);
+        let (stop, stopped) = oneshot::channel();
+        let (link, line) = (Arc::clone(session.link()), self.line);
+        let (instance, owner_known) = (record.instance, record.owner_known);
+        let pump = Pump { link: Arc::clone(&link), line: Arc::clone(&line), instance, outgoing, owner_known };
+        session.spawn(pump.run(stopped));
+        let writer = SolWriter { writes, link };
+        Sol { events: self.received, writer, stop, line, session: session.clone() }
+    }
 }
 
 /// Activates the payload, if need be after ending another session's use of it.
 async fn ask_for_line(session: &Session, options: &SolOptions) -> Result<Activated, Error> {
     let instance = options.instance;
+    let alerts_deferred = session.link().workarounds().has(Workarounds::SERIAL_ALERTS_DEFERRED);
     let mut round = 0;
     loop {
-        let answer = session.ask("activate SOL", ActivateSol { instance }, Repeat::WhenSilent).await;
+        let command = ActivateSol { instance, alerts_deferred };
+        let answer = session.ask("activate SOL", command, Repeat::WhenSilent).await;
         let taken = answer.as_ref().is_err_and(|error| error.completion() == Some(ALREADY_ACTIVE));
         round += 1;
         if !taken || round > TAKE_OVERS_MAX {
@@ -241,14 +350,14 @@ async fn deactivate(link: &Link, instance: u8) -> Result<(), Error> {
 }
 
 /// How many characters go into a packet, from the payload size that the BMC named.
-fn characters_max(inbound_bytes: u16) -> usize {
+fn characters_max(inbound_bytes: u16) -> u8 {
     let header = u16::try_from(crate::wire::SOL_HEADER_BYTES).unwrap_or(0);
     let possible = |bytes: &u16| (header + 1..=PAYLOAD_BYTES_MAX).contains(bytes);
     let bytes = [inbound_bytes, inbound_bytes.swap_bytes()]
         .into_iter()
         .find(possible)
         .unwrap_or(PAYLOAD_BYTES_DEFAULT);
-    usize::from((bytes - header).min(CHARACTERS_MAX))
+    u8::try_from(bytes - header).unwrap_or(CHARACTERS_MAX)
 }
 
 #[cfg(test)]

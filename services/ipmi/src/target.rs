@@ -9,7 +9,7 @@ use ipmi_rs_core::app::auth::{
 };
 use zeroize::Zeroizing;
 
-use crate::Error;
+use crate::{Error, Workarounds};
 
 /// The longest user name, in bytes (section 13.20).
 pub(crate) const USER_BYTES_MAX: usize = 16;
@@ -31,6 +31,8 @@ pub struct Target {
     pub cipher_suites: Vec<CipherSuite>,
     /// The privilege level of the session.
     pub privilege: PrivilegeLevel,
+    /// What this BMC needs to be done otherwise.
+    pub workarounds: Workarounds,
 }
 
 impl Target {
@@ -43,7 +45,15 @@ impl Target {
             kg: None,
             cipher_suites: vec![CipherSuite::Seventeen, CipherSuite::Three],
             privilege: PrivilegeLevel::Administrator,
+            workarounds: Workarounds::NONE,
         }
+    }
+
+    /// Tries this suite first: what was agreed on the last time spares a BMC the question for the others.
+    #[must_use]
+    pub fn first_with(mut self, suite: CipherSuite) -> Self {
+        self.cipher_suites.sort_by_key(|it| *it != suite);
+        self
     }
 
     /// Refuses what could not be put into a packet.
@@ -73,6 +83,7 @@ impl fmt::Debug for Target {
             .field("kg", &self.kg.is_some())
             .field("cipher_suites", &self.cipher_suites)
             .field("privilege", &self.privilege)
+            .field("workarounds", &self.workarounds)
             .finish_non_exhaustive()
     }
 }
@@ -93,6 +104,11 @@ impl CipherSuite {
             Self::Three => 3,
             Self::Seventeen => 17,
         }
+    }
+
+    /// The suite with this number, if it is one of ours.
+    pub fn from_id(id: u8) -> Option<Self> {
+        [Self::Seventeen, Self::Three].into_iter().find(|suite| suite.id() == id)
     }
 
     /// The algorithm of the handshake.
@@ -130,6 +146,9 @@ pub struct SessionOptions {
     pub first_wait: Duration,
     /// The longest wait between two retransmissions.
     pub longest_wait: Duration,
+    /// By how many percent a wait may be shorter or longer, so that many sessions do not send again all at
+    /// once.
+    pub jitter_percent: u8,
     /// How long one request, or one step of the handshake, may take in all.
     pub deadline: Duration,
     /// A BMC from which nothing came for this long is taken for dead and the session ends. It is asked
@@ -144,6 +163,7 @@ impl Default for SessionOptions {
         Self {
             first_wait: Duration::from_millis(500),
             longest_wait: Duration::from_secs(2),
+            jitter_percent: 20,
             deadline: Duration::from_secs(5),
             dead_after: Duration::from_secs(30),
             in_flight: 1,
@@ -172,5 +192,15 @@ mod tests {
         assert!(Target::new(address, "a", "b".repeat(21)).check().is_err());
         let none = Target { cipher_suites: Vec::new(), ..Target::new(address, "a", "b") };
         assert!(none.check().is_err());
+    }
+
+    #[test]
+    fn a_remembered_suite_is_tried_first_and_no_other_is_added() {
+        let target = Target::new(([127, 0, 0, 1], 623).into(), "a", "b");
+        assert_eq!(target.cipher_suites, [CipherSuite::Seventeen, CipherSuite::Three]);
+        let target = target.first_with(CipherSuite::Three);
+        assert_eq!(target.cipher_suites, [CipherSuite::Three, CipherSuite::Seventeen]);
+        let only = Target { cipher_suites: vec![CipherSuite::Seventeen], ..target };
+        assert_eq!(only.first_with(CipherSuite::Three).cipher_suites, [CipherSuite::Seventeen]);
     }
 }

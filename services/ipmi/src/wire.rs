@@ -2,14 +2,20 @@
 //!
 //! Both directions are here because a simulated BMC needs the other half.
 
+pub use capabilities::Capabilities;
 pub use message::Frame;
 pub use packet::{Code, Datagram, PayloadType, PlusPacket, encode_plus, encode_v15};
+pub(crate) use packet::{begin_plus, end_plus};
+pub use ping::{decode_pong, encode_ping, encode_pong};
 pub use rakp::{OpenSessionRequest, OpenSessionResponse, Rakp1, Rakp2, Rakp3, Rakp4};
-pub(crate) use sol::HEADER_BYTES as SOL_HEADER_BYTES;
+pub(crate) use reader::Reader;
+pub(crate) use sol::{HEADER_BYTES as SOL_HEADER_BYTES, SolView};
 pub use sol::{SolControl, SolPacket, SolStatus};
 
+mod capabilities;
 mod message;
 mod packet;
+mod ping;
 mod rakp;
 mod reader;
 mod sol;

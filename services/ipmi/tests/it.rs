@@ -3,13 +3,20 @@
 
 #[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod it {
+    mod corpus;
+    mod crowd;
     mod fake;
     mod faults;
     mod handshake;
     mod line;
+    mod pool;
+    mod pyghmi;
+    mod resume;
     mod simulator;
+    mod simulator_data;
     mod simulator_power;
     mod simulator_sol;
+    mod workarounds;
 
     use std::time::Duration;
 

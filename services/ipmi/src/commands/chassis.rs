@@ -108,6 +108,23 @@ impl Session {
         self.ask("chassis control", ChassisControl(action), action.repeat()).await
     }
 
+    /// Sets what happens when mains power comes back.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Session::request`]; [`Error::Invalid`] for [`RestorePolicy::Unknown`].
+    pub async fn set_restore_policy(&self, policy: RestorePolicy) -> Result<(), Error> {
+        let code = match policy {
+            RestorePolicy::StayOff => 0,
+            RestorePolicy::Restore => 1,
+            RestorePolicy::TurnOn => 2,
+            RestorePolicy::Unknown => {
+                return Err(Error::Invalid { reason: "there is no such restore policy" });
+            }
+        };
+        self.ask("set power restore policy", SetRestorePolicy(code), Repeat::WhenSilent).await
+    }
+
     /// Switches the identification light.
     ///
     /// # Errors
@@ -150,6 +167,10 @@ impl IpmiCommand for GetChassisStatus {
 struct ChassisControl(PowerAction);
 request!(ChassisControl, Chassis, 0x02, |it| vec![it.0.code()]);
 plain_answer!(ChassisControl);
+
+struct SetRestorePolicy(u8);
+request!(SetRestorePolicy, Chassis, 0x06, |it| vec![it.0]);
+plain_answer!(SetRestorePolicy);
 
 struct ChassisIdentify(Identify);
 request!(ChassisIdentify, Chassis, 0x04, |it| match it.0 {

@@ -8,14 +8,21 @@ const SOL: u8 = 1;
 /// Encryption and authentication of the payload. The bit for a start with the CTS line held back is clear:
 /// nothing is to be configured between activation and the first character.
 const PROTECTED: u8 = 0xc0;
+/// Bits 3 and 2: alerts over the same serial port are deferred.
+const ALERTS_DEFERRED: u8 = 0x04;
 /// "Payload already active", by this or another session.
 pub(crate) const ALREADY_ACTIVE: u8 = 0x80;
 
 /// Activate Payload for SOL.
 pub(crate) struct ActivateSol {
     pub(crate) instance: u8,
+    /// Serial alerts wait while the line is active; otherwise they fail.
+    pub(crate) alerts_deferred: bool,
 }
-request!(ActivateSol, App, 0x48, |it| vec![SOL, it.instance & 0x0f, PROTECTED, 0, 0, 0]);
+request!(ActivateSol, App, 0x48, |it| {
+    let alerts = if it.alerts_deferred { ALERTS_DEFERRED } else { 0 };
+    vec![SOL, it.instance & 0x0f, PROTECTED | alerts, 0, 0, 0]
+});
 
 /// What a BMC grants (table 24-2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

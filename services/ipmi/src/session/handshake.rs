@@ -1,26 +1,23 @@
-//! From nothing to keys: capabilities, Open Session, RAKP 1 to 4 (sections 13.14 to 13.24).
+//! From nothing to keys: Open Session, RAKP 1 to 4 (sections 13.17 to 13.24).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ipmi_rs_core::app::auth::{ChannelAuthenticationCapabilities, GetChannelAuthenticationCapabilities};
-use ipmi_rs_core::connection::{Channel, IpmiCommand, NetFn};
-use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
-use crate::crypto::{Rakp, SessionKeys, same_code};
+use super::backoff::Backoff;
+use super::random;
+use super::window::Window;
+use crate::crypto::{Rakp, SessionKeys, proof_bytes, same_code};
+use crate::pool::{Inbox, Socket};
+use crate::record::SessionRecord;
 use crate::wire::{
-    Datagram, Frame, OpenSessionRequest, OpenSessionResponse, PayloadType, Rakp1, Rakp2, Rakp3, Rakp4,
-    encode_plus, encode_v15,
+    Capabilities, Datagram, OpenSessionRequest, OpenSessionResponse, PayloadType, Rakp1, Rakp2, Rakp3, Rakp4,
+    encode_plus,
 };
-use crate::{AuthFailure, CipherSuite, Error, RakpStatus, SessionOptions, Target};
+use crate::{AuthFailure, CipherSuite, Error, RakpStatus, SessionOptions, Target, Workarounds};
 
-/// The longest datagram we take; IPMI's are far below.
-pub(super) const DATAGRAM_BYTES_MAX: usize = 2048;
-const CAPABILITIES: &str = "get channel authentication capabilities";
-const CAPABILITIES_COMMAND: u8 = 0x38;
-/// Many BMCs never answer the question about their capabilities, which we can do without.
-const CAPABILITIES_WAIT: Duration = Duration::from_millis(1200);
 const OPEN: &str = "open session";
 const SECOND: &str = "RAKP 2";
 const FOURTH: &str = "RAKP 4";
@@ -28,78 +25,58 @@ const FOURTH: &str = "RAKP 4";
 const NAME_ONLY: u8 = 0x10;
 /// One more handshake is made if the BMC and we seem to have lost each other by a retransmission.
 const ATTEMPTS: usize = 2;
-
-/// What the handshake leads to.
-pub(super) struct Agreed {
-    pub(super) suite: CipherSuite,
-    pub(super) keys: SessionKeys,
-    pub(super) console_id: u32,
-    pub(super) bmc_id: u32,
-    pub(super) guid: [u8; 16],
-}
+/// So many requests without an answer, from a BMC that answers other questions, and the next suite is tried.
+const SILENT_MAX: u32 = 3;
+const ONLY_V15: &str = "it says that it speaks IPMI 1.5 only; enable IPMI 2.0 on it, or, if it speaks it \
+                        all the same, set the workaround authcap";
+const CODE_LENGTH: &str = "its code has not the length of the cipher suite's; if the password is right, \
+                           set the workaround supermicro20";
 
 /// A handshake under way.
 struct Handshake<'a> {
-    socket: &'a UdpSocket,
+    inbox: Inbox,
     target: &'a Target,
     options: &'a SessionOptions,
     /// The number of the next message, by which its answer is known.
     tag: u8,
     /// Whether any message had to be sent again.
     repeated: bool,
+    /// What the BMC says of itself, once it was asked: only when it does not answer to better questions.
+    says: Option<Capabilities>,
+    /// Whether there is another suite to try after this one.
+    more: bool,
 }
 
+/// Runs the handshake; what it leads to is the session's first record.
 pub(super) async fn run(
-    socket: &UdpSocket,
+    socket: &Arc<Socket>,
     target: &Target,
     options: &SessionOptions,
-) -> Result<Agreed, Error> {
-    let mut handshake = Handshake { socket, target, options, tag: 0, repeated: false };
-    let capabilities = handshake.ask_capabilities().await;
+) -> Result<SessionRecord, Error> {
+    let inbox = socket.listen(target.address);
+    let [tag] = random()?;
+    let mut handshake = Handshake { inbox, target, options, tag, repeated: false, says: None, more: true };
     let mut tried = Vec::new();
-    let last = target.cipher_suites.last().copied();
     for &suite in &target.cipher_suites {
+        handshake.more = target.cipher_suites.last() != Some(&suite);
         match handshake.agree(suite).await {
-            Err(Error::Refused { step: OPEN, status }) if status.refuses_algorithms() => tried.push(suite),
-            Err(Error::Timeout { step, .. }) if capabilities.as_ref().is_some_and(lacks_v20) => {
-                let reason = "it says that it speaks IPMI 1.5 only; enable IPMI 2.0 on it";
-                return Err(Error::Protocol { step, reason });
+            Err(Error::Refused { step: OPEN, status, .. }) if status.refuses_algorithms() => {
+                tried.push(suite)
             }
             // A BMC that answers but not to this suite may still know the next one.
-            Err(Error::Timeout { step: OPEN, .. }) if capabilities.is_some() && last != Some(suite) => {
+            Err(Error::Timeout { step: OPEN, .. }) if handshake.says.is_some() && handshake.more => {
                 tried.push(suite);
             }
             agreed_or_failed => return agreed_or_failed,
         }
     }
-    Err(Error::NoCipherSuite { tried })
-}
-
-/// Whether the BMC says so itself; those that say nothing of their extended capabilities may speak 2.0.
-fn lacks_v20(capabilities: &ChannelAuthenticationCapabilities) -> bool {
-    capabilities.ipmi15_connections_supported && !capabilities.ipmi2_connections_supported
+    Err(Error::NoCipherSuite { address: target.address, tried })
 }
 
 impl Handshake<'_> {
-    /// Asks for the capabilities and takes no answer, or a strange one, for an answer too.
-    async fn ask_capabilities(&mut self) -> Option<ChannelAuthenticationCapabilities> {
-        let command = GetChannelAuthenticationCapabilities::new(Channel::Current, self.target.privilege);
-        let datagram = encode_v15(&Frame::request(0, command.into()).encode());
-        let wait = CAPABILITIES_WAIT.min(self.options.deadline);
-        let answer = self.exchange(CAPABILITIES, &datagram, wait, |datagram| {
-            let Datagram::V15(message) = datagram else { return None };
-            let frame = Frame::decode(message).ok()?;
-            frame.answers(0, NetFn::App, CAPABILITIES_COMMAND).then(|| frame.message.data().to_vec())
-        });
-        let answer = answer.await.ok()?;
-        self.repeated = false; // This question has no part in what the two sides have to agree on.
-        let (0, data) = answer.split_first()? else { return None };
-        GetChannelAuthenticationCapabilities::parse_success_response(data).ok()
-    }
-
     /// Messages may overtake each other: a retransmitted one can make the BMC forget what it answered to
     /// the first, and then our proof is wrong. Where that is possible, everything is asked once more.
-    async fn agree(&mut self, suite: CipherSuite) -> Result<Agreed, Error> {
+    async fn agree(&mut self, suite: CipherSuite) -> Result<SessionRecord, Error> {
         for _ in 1..ATTEMPTS {
             self.repeated = false;
             match self.agree_once(suite).await {
@@ -114,8 +91,9 @@ impl Handshake<'_> {
         self.agree_once(suite).await
     }
 
-    async fn agree_once(&mut self, suite: CipherSuite) -> Result<Agreed, Error> {
-        let console_id = u32::from_le_bytes(random()?).max(1);
+    async fn agree_once(&mut self, suite: CipherSuite) -> Result<SessionRecord, Error> {
+        let address = self.target.address;
+        let console_id = self.free_id()?;
         let bmc_id = self.open_session(suite, console_id).await?;
         let rakp = self.exchange_randoms(suite, console_id, bmc_id).await?;
         let password = self.target.password.as_bytes();
@@ -123,26 +101,50 @@ impl Handshake<'_> {
             Some(kg) => kg,
             None => password,
         });
-        let proof = Rakp3 {
-            tag: self.next_tag(),
-            status: RakpStatus::OK,
-            bmc_id,
-            code: rakp.third_code(password).to_vec(),
-        };
+        let status = RakpStatus::OK;
+        let proof = Rakp3 { tag: self.next_tag(), status, bmc_id, code: rakp.third_code(password).to_vec() };
         let datagram = encode_plus(PayloadType::Rakp3, 0, 0, &proof.encode(), None);
-        let answer = self.exchange(FOURTH, &datagram, self.options.deadline, |datagram| {
-            let payload = payload(datagram, PayloadType::Rakp4)?;
-            Rakp4::decode(payload).ok().filter(|answer| answer.tag == proof.tag)
+        let answer = self.exchange(FOURTH, &datagram, PayloadType::Rakp4, |payload| {
+            let answer = Rakp4::decode(payload).ok()?;
+            let ours = answer.console_id == console_id || answer.status != RakpStatus::OK;
+            (ours && answer.tag == proof.tag).then_some(answer)
         });
-        let answer = answer.await?;
-        judge(FOURTH, answer.status)?;
-        let right =
-            answer.console_id == console_id && same_code(&rakp.fourth_code(&session_key), &answer.code);
-        if !right {
-            return Err(Error::Auth { step: FOURTH, reason: AuthFailure::WrongKg });
+        let mut answer = answer.await?;
+        self.judge(FOURTH, answer.status)?;
+        let expected = rakp.fourth_code(&session_key);
+        if self.has(Workarounds::SUPERMICRO_20) && answer.code.len() == expected.len() + 1 {
+            answer.code.pop();
+        }
+        if !same_code(&expected, &answer.code) {
+            return Err(Error::Auth { step: FOURTH, address, reason: AuthFailure::WrongKg });
         }
         let keys = SessionKeys::derive(suite, &session_key);
-        Ok(Agreed { suite, keys, console_id, bmc_id, guid: rakp.bmc_guid })
+        let (integrity_key, encryption_key) = keys.parts();
+        Ok(SessionRecord {
+            address,
+            local_port: self.inbox.socket().local().port(),
+            suite,
+            workarounds: self.target.workarounds,
+            console_id,
+            bmc_id,
+            guid: rakp.bmc_guid,
+            integrity_key: *integrity_key,
+            encryption_key: *encryption_key,
+            outbound: 0,
+            window: Window::default(),
+            request: 0,
+            line: None,
+        })
+    }
+
+    /// A number for the session that no other session with this BMC has.
+    fn free_id(&self) -> Result<u32, Error> {
+        loop {
+            let id = u32::from_le_bytes(random()?);
+            if id != 0 && self.inbox.socket().is_free(self.target.address, id) {
+                return Ok(id);
+            }
+        }
     }
 
     /// Agrees on the algorithms and learns the BMC's id of the session.
@@ -154,20 +156,31 @@ impl Handshake<'_> {
             algorithms: suite.algorithms(),
         };
         let datagram = encode_plus(PayloadType::OpenSessionRequest, 0, 0, &request.encode(), None);
-        let answer = self.exchange(OPEN, &datagram, self.options.deadline, |datagram| {
-            let payload = payload(datagram, PayloadType::OpenSessionResponse)?;
-            OpenSessionResponse::decode(payload).ok().filter(|answer| answer.tag == request.tag)
+        let answer = self.exchange(OPEN, &datagram, PayloadType::OpenSessionResponse, |payload| {
+            let answer = OpenSessionResponse::decode(payload).ok()?;
+            let ours = answer.console_id == console_id || answer.status != RakpStatus::OK;
+            (ours && answer.tag == request.tag).then_some(answer)
         });
         let answer = answer.await?;
-        judge(OPEN, answer.status)?;
-        let bad = |reason| Err(Error::Protocol { step: OPEN, reason });
+        self.judge(OPEN, answer.status)?;
+        let address = self.target.address;
+        let bad = |reason| Err(Error::Protocol { step: OPEN, address, reason });
         match answer.accepted {
-            _ if answer.console_id != console_id => bad("it names another session"),
+            // Some name the one suite they have whatever they are asked for. It is ours to ask for it.
+            Some((_, algorithms)) if self.is_next(suite, algorithms) => {
+                Err(Error::Refused { step: OPEN, address, status: RakpStatus::NO_SUITE })
+            }
             // A BMC must not talk us into weaker algorithms than we asked for.
             Some((_, algorithms)) if algorithms != suite.algorithms() => bad("it names other algorithms"),
             Some((0, _)) | None => bad("it gives the session no id"),
             Some((bmc_id, _)) => Ok(bmc_id),
         }
+    }
+
+    /// Whether these are the algorithms of a suite that will be tried after this one.
+    fn is_next(&self, suite: CipherSuite, algorithms: [u8; 3]) -> bool {
+        let after = self.target.cipher_suites.iter().skip_while(|it| **it != suite).skip(1);
+        algorithms != suite.algorithms() && after.into_iter().any(|it| it.algorithms() == algorithms)
     }
 
     /// RAKP 1 and 2: random numbers both ways, and the BMC's proof that it knows the password. Our own
@@ -178,27 +191,58 @@ impl Handshake<'_> {
         console_id: u32,
         bmc_id: u32,
     ) -> Result<Rakp, Error> {
-        let role = u8::from(self.target.privilege) | NAME_ONLY;
-        let user = self.target.user.as_bytes().to_vec();
-        let first = Rakp1 { tag: self.next_tag(), bmc_id, console_random: random()?, role, user };
+        let first = Rakp1 {
+            tag: self.next_tag(),
+            bmc_id,
+            console_random: random()?,
+            role: self.role(),
+            user: self.user(),
+        };
         let datagram = encode_plus(PayloadType::Rakp1, 0, 0, &first.encode(), None);
-        let answer = self.exchange(SECOND, &datagram, self.options.deadline, |datagram| {
-            let payload = payload(datagram, PayloadType::Rakp2)?;
-            Rakp2::decode(payload).ok().filter(|answer| answer.tag == first.tag)
+        let answer = self.exchange(SECOND, &datagram, PayloadType::Rakp2, |payload| {
+            let answer = Rakp2::decode(payload).ok()?;
+            let ours = answer.console_id == console_id || answer.status != RakpStatus::OK;
+            (ours && answer.tag == first.tag).then_some(answer)
         });
         let answer = answer.await?;
-        judge(SECOND, answer.status)?;
-        let Some((bmc_random, bmc_guid, code)) = answer.accepted else {
-            return Err(Error::Protocol { step: SECOND, reason: "it has no random number" });
+        self.judge(SECOND, answer.status)?;
+        let address = self.target.address;
+        let Some((bmc_random, bmc_guid, mut code)) = answer.accepted else {
+            return Err(Error::Protocol { step: SECOND, address, reason: "it has no random number" });
         };
         let Rakp1 { console_random, role, user, .. } = first;
         let rakp = Rakp { suite, console_id, bmc_id, console_random, bmc_random, bmc_guid, role, user };
-        let ours = rakp.second_code(self.target.password.as_bytes());
-        if answer.console_id == console_id && same_code(&ours, &code) {
+        let excess = code.len().checked_sub(proof_bytes(suite));
+        if self.has(Workarounds::SUPERMICRO_20) && excess == Some(1) {
+            code.pop();
+        }
+        if same_code(&rakp.second_code(self.target.password.as_bytes()), &code) {
             return Ok(rakp);
         }
         self.give_up(bmc_id).await;
-        Err(Error::Auth { step: SECOND, reason: AuthFailure::WrongPassword })
+        match excess {
+            Some(1) => Err(Error::Protocol { step: SECOND, address, reason: CODE_LENGTH }),
+            _ => Err(Error::Auth { step: SECOND, address, reason: AuthFailure::WrongPassword }),
+        }
+    }
+
+    /// The level asked for, and how the user is looked up. Some BMCs make their codes with the level of Open
+    /// Session in this place, so it must be the same byte.
+    fn role(&self) -> u8 {
+        let same = self.has(Workarounds::OPEN_SESS_PRIV | Workarounds::SUN_20);
+        u8::from(self.target.privilege) | if same { 0 } else { NAME_ONLY }
+    }
+
+    fn user(&self) -> Vec<u8> {
+        let mut user = self.target.user.as_bytes().to_vec();
+        if self.has(Workarounds::INTEL_20) {
+            user.resize(crate::target::USER_BYTES_MAX, 0);
+        }
+        user
+    }
+
+    fn has(&self, workarounds: Workarounds) -> bool {
+        self.target.workarounds.has(workarounds)
     }
 
     /// Tells the BMC that its proof was wrong, so that it forgets the session; proves nothing itself.
@@ -206,7 +250,7 @@ impl Handshake<'_> {
         let status = RakpStatus::INVALID_INTEGRITY_CHECK;
         let refusal = Rakp3 { tag: self.next_tag(), status, bmc_id, code: Vec::new() };
         let datagram = encode_plus(PayloadType::Rakp3, 0, 0, &refusal.encode(), None);
-        if let Err(error) = self.socket.send(&datagram).await {
+        if let Err(error) = self.inbox.send(&datagram).await {
             tracing::debug!(%error, "the BMC was not told that its proof is wrong");
         }
     }
@@ -216,39 +260,77 @@ impl Handshake<'_> {
         self.tag
     }
 
-    /// Sends until `pick` finds the answer in what comes back; everything else that comes is ignored.
+    /// Sends until `pick` finds the answer in what comes back; everything else that comes is ignored. A BMC
+    /// that does not answer to Open Session is asked what it speaks, too.
     async fn exchange<T>(
         &mut self,
         step: &'static str,
         datagram: &[u8],
-        within: Duration,
-        pick: impl Fn(Datagram<'_>) -> Option<T>,
+        wanted: PayloadType,
+        pick: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<T, Error> {
-        let (start, address) = (Instant::now(), self.target.address);
-        let end = start + within;
-        let mut wait = self.options.first_wait;
-        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-        let mut trouble = self.socket.send(datagram).await.err();
-        let mut again = start + wait;
+        let (address, waited) = (self.target.address, self.options.deadline);
+        let start = Instant::now();
+        let end = start + waited;
+        let asks = step == OPEN && !self.has(Workarounds::AUTH_CAP);
+        let options = self.options;
+        let mut backoff = Backoff::new(options.first_wait, options.longest_wait, options.jitter_percent);
+        let (mut sent, mut trouble) = (0, None);
         loop {
-            match timeout_at(again.min(end), self.socket.recv(&mut buffer)).await {
-                Ok(Ok(count)) => {
-                    let found =
-                        Datagram::decode(buffer.get(..count).unwrap_or_default()).ok().and_then(&pick);
-                    if let Some(answer) = found {
-                        return Ok(answer);
+            trouble = self.inbox.send(datagram).await.err().or(trouble);
+            sent += 1;
+            if asks && sent > 1 {
+                trouble =
+                    self.inbox.send(&Capabilities::question(self.target.privilege)).await.err().or(trouble);
+            }
+            let wait = backoff.wait(u16::from_le_bytes(random()?));
+            if let Some(answer) = self.hear(wanted, (Instant::now() + wait).min(end), &pick).await {
+                return Ok(answer);
+            }
+            match self.says {
+                Some(says) if asks && !says.v20 => {
+                    return Err(Error::Protocol { step, address, reason: ONLY_V15 });
+                }
+                Some(_) if asks && self.more && sent >= SILENT_MAX => {
+                    return Err(silence(step, address, start.elapsed(), None));
+                }
+                _ if Instant::now() >= end => return Err(silence(step, address, waited, trouble)),
+                _ => self.repeated = true,
+            }
+        }
+    }
+
+    /// Waits for the answer until then.
+    async fn hear<T>(
+        &mut self,
+        wanted: PayloadType,
+        until: Instant,
+        pick: impl Fn(&[u8]) -> Option<T>,
+    ) -> Option<T> {
+        loop {
+            let received = timeout_at(until, self.inbox.recv()).await.ok()?;
+            match Datagram::decode(&received) {
+                Ok(Datagram::V15(message)) => self.says = Capabilities::decode(message).ok().or(self.says),
+                Ok(Datagram::Plus(packet)) if packet.payload_type == wanted && !packet.encrypted => {
+                    let missing_max = usize::from(self.has(Workarounds::SUPERMICRO_20));
+                    if packet.missing > missing_max {
+                        let address = self.target.address;
+                        tracing::debug!(%address, "a packet is shorter than it says; supermicro20 may help");
+                    } else if let Some(answer) = pick(packet.payload) {
+                        return Some(answer);
                     }
                 }
-                // "Connection refused" says that nobody listens; a BMC that restarts listens soon.
-                Ok(Err(error)) => trouble = Some(error),
-                Err(_) if Instant::now() >= end => return Err(silence(step, address, within, trouble)),
-                Err(_) => {
-                    self.repeated = true;
-                    trouble = self.socket.send(datagram).await.err().or(trouble);
-                    wait = (wait * 2).min(self.options.longest_wait);
-                    again = Instant::now() + wait;
-                }
+                _ => {}
             }
+        }
+    }
+
+    fn judge(&self, step: &'static str, status: RakpStatus) -> Result<(), Error> {
+        let address = self.target.address;
+        match status.auth_failure() {
+            _ if status == RakpStatus::OK => Ok(()),
+            Some(reason) => Err(Error::Auth { step, address, reason }),
+            None => Err(Error::Refused { step, address, status }),
         }
     }
 }
@@ -262,30 +344,5 @@ fn silence(
     match trouble {
         Some(source) => Error::Io { step, address, source },
         None => Error::Timeout { step, address, waited },
-    }
-}
-
-fn judge(step: &'static str, status: RakpStatus) -> Result<(), Error> {
-    match status.auth_failure() {
-        _ if status == RakpStatus::OK => Ok(()),
-        Some(reason) => Err(Error::Auth { step, reason }),
-        None => Err(Error::Refused { step, status }),
-    }
-}
-
-/// The payload of a packet outside of a session.
-fn payload(datagram: Datagram<'_>, wanted: PayloadType) -> Option<&[u8]> {
-    match datagram {
-        Datagram::Plus(packet) if packet.payload_type == wanted && !packet.encrypted => Some(packet.payload),
-        _ => None,
-    }
-}
-
-/// Random bytes of the one kind we use everywhere.
-pub(super) fn random<const N: usize>() -> Result<[u8; N], Error> {
-    let mut bytes = [0; N];
-    match aws_lc_rs::rand::fill(&mut bytes) {
-        Ok(()) => Ok(bytes),
-        Err(_) => Err(Error::Invalid { reason: "the system has no random numbers" }),
     }
 }

@@ -6,17 +6,21 @@ use ipmi_rs_core::app::GetDeviceId;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Repeat;
+use super::backoff::spread;
 use super::link::{End, Link};
 
 /// The part of the time to death after which a silent BMC is asked for a sign of life.
 const ASKED_AFTER: u32 = 3;
+const JITTER_PERCENT: u8 = 25;
 
 /// Runs until the BMC is dead, or the session's other end aborts it.
 pub(super) async fn run(link: Arc<Link>) {
     let dead_after = link.options().dead_after;
+    // The session's own number spreads the questions of many: sessions are opened in bursts.
+    let roll = u16::try_from(link.console_id() & 0xffff).unwrap_or(0);
     loop {
         let heard = link.heard();
-        sleep_until(heard + dead_after / ASKED_AFTER).await;
+        sleep_until(heard + spread(dead_after / ASKED_AFTER, JITTER_PERCENT, roll)).await;
         if link.heard() != heard {
             continue;
         }

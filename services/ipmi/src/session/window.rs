@@ -8,15 +8,24 @@ const BEHIND_MAX: u32 = 32;
 /// The specification also limits how far ahead a number may be. That limit guards sessions without integrity
 /// codes; here every number has been proven before it is asked about, and a BMC that talked into a broken
 /// network for a minute is far ahead and still the right one. So ahead is only what is not behind.
-#[derive(Debug, Default)]
-pub(super) struct Window {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Window {
     newest: u32,
     seen: u32,
 }
 
 impl Window {
+    /// What [`Self::from_parts`] makes it from.
+    pub(crate) fn parts(self) -> (u32, u32) {
+        (self.newest, self.seen)
+    }
+
+    pub(crate) fn from_parts(newest: u32, seen: u32) -> Self {
+        Self { newest, seen }
+    }
+
     /// Whether the packet is new; if so, it is not so a second time.
-    pub(super) fn accept(&mut self, sequence: u32) -> bool {
+    pub(crate) fn accept(&mut self, sequence: u32) -> bool {
         if sequence == 0 {
             return false; // Reserved for packets outside of a session.
         }
@@ -34,19 +43,9 @@ impl Window {
     }
 }
 
-/// The numbers of sent packets: from 1 up, and past 0 when they wrap.
-#[derive(Debug)]
-pub(super) struct Outgoing(u32);
-
-impl Outgoing {
-    pub(super) fn new() -> Self {
-        Self(0)
-    }
-
-    pub(super) fn next(&mut self) -> u32 {
-        self.0 = self.0.wrapping_add(1).max(1);
-        self.0
-    }
+/// The number of the packet after this one: from 1 up, and past 0 when they wrap.
+pub(crate) fn next_number(last: u32) -> u32 {
+    last.wrapping_add(1).max(1)
 }
 
 #[cfg(test)]
@@ -77,8 +76,8 @@ mod tests {
 
     #[test]
     fn sent_numbers_skip_zero_when_they_wrap() {
-        let mut outgoing = Outgoing(u32::MAX - 1);
-        assert_eq!([outgoing.next(), outgoing.next(), outgoing.next()], [u32::MAX, 1, 2]);
-        assert_eq!(Outgoing::new().next(), 1);
+        assert_eq!(next_number(0), 1);
+        assert_eq!(next_number(u32::MAX - 1), u32::MAX);
+        assert_eq!(next_number(u32::MAX), 1);
     }
 }

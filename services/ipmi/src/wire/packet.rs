@@ -1,5 +1,7 @@
 //! RMCP and the two session headers (sections 13.1, 13.6).
 
+use std::ops::Range;
+
 use super::WireError;
 use super::reader::Reader;
 
@@ -124,6 +126,9 @@ pub struct PlusPacket<'a> {
     pub sequence: u32,
     /// The payload as sent.
     pub payload: &'a [u8],
+    /// How many bytes the payload lacks of the length that the packet names. Other than 0 only outside of a
+    /// session.
+    pub missing: usize,
     /// From the authentication type to the end: what the integrity code covers, and the code.
     body: &'a [u8],
     /// How many bytes follow the payload.
@@ -139,8 +144,11 @@ impl<'a> PlusPacket<'a> {
         }
         let (session_id, sequence) = (reader.long()?, reader.long()?);
         let length = usize::from(reader.word()?);
-        let payload = reader.take(length)?;
+        let open = session_id == 0 && kind & (ENCRYPTED | AUTHENTICATED) == 0;
+        let there = if open { length.min(reader.rest().len()) } else { length };
+        let (payload, missing) = (reader.take(there)?, length - there);
         Ok(Self {
+            missing,
             encrypted: kind & ENCRYPTED != 0,
             authenticated: kind & AUTHENTICATED != 0,
             payload_type,
@@ -150,6 +158,12 @@ impl<'a> PlusPacket<'a> {
             body,
             trailer_bytes: reader.rest().len(),
         })
+    }
+
+    /// Where in the datagram the payload is.
+    pub(crate) fn payload_range(&self) -> Range<usize> {
+        let end = BODY_AT + self.body.len() - self.trailer_bytes;
+        end - self.payload.len()..end
     }
 
     /// What the integrity code covers, and the code of `code_bytes` at the end. The pad before it is not
@@ -180,6 +194,10 @@ pub fn encode_v15(message: &[u8]) -> Vec<u8> {
 /// Makes the integrity code of the bytes it covers.
 pub type Code<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
 
+/// Where a datagram's length is, after the flags, the session's id and the number.
+const LENGTH_AT: usize = BODY_AT + 10;
+const PAYLOAD_AT: usize = LENGTH_AT + 2;
+
 /// Builds an RMCP+ datagram. With `code`, it is marked as authenticated and encrypted, padded to a multiple
 /// of four (section 13.28.4) and ends in what `code` makes of the bytes to cover.
 pub fn encode_plus(
@@ -189,25 +207,58 @@ pub fn encode_plus(
     payload: &[u8],
     code: Option<Code<'_>>,
 ) -> Vec<u8> {
-    let flags = if code.is_some() { ENCRYPTED | AUTHENTICATED } else { 0 };
     let mut out = Vec::with_capacity(payload.len() + 48);
+    begin_plus(&mut out, payload_type, [session_id, sequence]);
+    out.extend(payload.iter().take(usize::from(u16::MAX)));
+    match code {
+        Some(code) => {
+            pad(&mut out);
+            let tail = code(out.get(BODY_AT..).unwrap_or_default());
+            out.extend(tail);
+        }
+        None => {
+            set_length(&mut out);
+            if let Some(flags) = out.get_mut(BODY_AT + 1) {
+                *flags &= !(ENCRYPTED | AUTHENTICATED);
+            }
+        }
+    }
+    out
+}
+
+/// Begins a datagram that is encrypted and authenticated: all before its payload.
+pub(crate) fn begin_plus(out: &mut Vec<u8>, payload_type: PayloadType, [session_id, sequence]: [u32; 2]) {
+    out.clear();
     out.extend(RMCP);
-    out.extend([AUTH_RMCP_PLUS, u8::from(payload_type) | flags]);
+    out.extend([AUTH_RMCP_PLUS, u8::from(payload_type) | ENCRYPTED | AUTHENTICATED]);
     out.extend(session_id.to_le_bytes());
     out.extend(sequence.to_le_bytes());
-    let length = u16::try_from(payload.len()).unwrap_or(u16::MAX);
-    out.extend(length.to_le_bytes());
-    out.extend(payload.iter().take(usize::from(length)));
-    let Some(code) = code else { return out };
-    let mut pad = 0_u8;
+    out.extend([0, 0]);
+}
+
+/// Ends it: length, pad, and the first bytes of the code.
+pub(crate) fn end_plus(out: &mut Vec<u8>, code_bytes: usize, code: &dyn Fn(&[u8]) -> [u8; 32]) {
+    pad(out);
+    let tail = code(out.get(BODY_AT..).unwrap_or_default());
+    out.extend(tail.iter().take(code_bytes));
+}
+
+fn set_length(out: &mut [u8]) {
+    let length = u16::try_from(out.len().saturating_sub(PAYLOAD_AT)).unwrap_or(u16::MAX).to_le_bytes();
+    for (to, from) in out.iter_mut().skip(LENGTH_AT).zip(length) {
+        *to = from;
+    }
+}
+
+/// The pad before the code, with its length and the number of the next header.
+fn pad(out: &mut Vec<u8>) {
+    set_length(out);
+    let mut count = 0_u8;
     while !(out.len() - BODY_AT + 2).is_multiple_of(4) {
         out.push(0xff);
-        pad += 1;
+        count += 1;
     }
-    out.extend([pad, 0x07]);
-    let tail = code(out.get(BODY_AT..).unwrap_or_default());
-    out.extend(tail);
-    out
+    out.extend([count, 0x07]);
 }
 
 #[cfg(test)]
@@ -232,6 +283,12 @@ mod tests {
         let Datagram::Plus(packet) = Datagram::decode(&bytes).unwrap() else { panic!("not RMCP+") };
         assert_eq!((packet.payload_type, packet.payload), (PayloadType::Rakp1, &[1, 2, 3][..]));
         assert_eq!(packet.split_code(12), Err(WireError::Integrity));
+        let Datagram::Plus(short) = Datagram::decode(&bytes[..18]).unwrap() else { panic!("not RMCP+") };
+        assert_eq!(
+            (short.payload, short.missing),
+            (&[1, 2][..], 1),
+            "outside of a session it is told, not refused"
+        );
     }
 
     #[test]
@@ -245,6 +302,9 @@ mod tests {
             assert_eq!(covered.first(), Some(&0x06));
             assert_eq!((packet.session_id, packet.sequence), (7, 9));
             assert!(packet.encrypted && packet.authenticated);
+            assert_eq!(&bytes[packet.payload_range()], payload.as_slice());
+            let short = &bytes[..16 + length.saturating_sub(1)];
+            assert!(length == 0 || Datagram::decode(short).is_err());
         }
     }
 

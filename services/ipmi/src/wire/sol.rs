@@ -21,6 +21,25 @@ pub struct SolPacket {
     pub data: Vec<u8>,
 }
 
+/// A packet whose characters are still where they arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SolView<'a> {
+    pub(crate) sequence: u8,
+    pub(crate) acknowledges: u8,
+    pub(crate) accepted: u8,
+    pub(crate) flags: u8,
+    pub(crate) data: &'a [u8],
+}
+
+impl<'a> SolView<'a> {
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
+        let mut reader = Reader::new(bytes);
+        let [sequence, acknowledges, accepted, flags] = reader.array::<HEADER_BYTES>()?;
+        let (sequence, acknowledges) = (sequence & 0x0f, acknowledges & 0x0f);
+        Ok(Self { sequence, acknowledges, accepted, flags, data: reader.rest() })
+    }
+}
+
 /// What a console asks of the BMC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SolControl(
@@ -33,8 +52,12 @@ impl SolControl {
     pub const NACK: u8 = 0x40;
     /// Send a serial break.
     pub const BREAK: u8 = 0x10;
+    /// Show the node a ring.
+    pub const RING: u8 = 0x20;
     /// Hold the CTS line back.
     pub const CTS_PAUSE: u8 = 0x08;
+    /// Hold the lines DCD and DSR back.
+    pub const DCD_DSR_DROP: u8 = 0x04;
     /// Drop what the BMC holds for us.
     pub const FLUSH_INBOUND: u8 = 0x02;
     /// Drop what the BMC holds for the node.
@@ -81,10 +104,8 @@ impl SolPacket {
     ///
     /// Too short.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut reader = Reader::new(bytes);
-        let [sequence, acknowledges, accepted, flags] = reader.array::<HEADER_BYTES>()?;
-        let (sequence, acknowledges) = (sequence & 0x0f, acknowledges & 0x0f);
-        Ok(Self { sequence, acknowledges, accepted, flags, data: reader.rest().to_vec() })
+        let SolView { sequence, acknowledges, accepted, flags, data } = SolView::decode(bytes)?;
+        Ok(Self { sequence, acknowledges, accepted, flags, data: data.to_vec() })
     }
 }
 

@@ -8,11 +8,15 @@ use std::time::Duration;
 use ipmi::crypto::{Rakp, SessionKeys, same_code};
 use ipmi::wire::{
     Datagram, Frame, OpenSessionRequest, OpenSessionResponse, PayloadType, Rakp1, Rakp2, Rakp3, Rakp4,
-    SolPacket, SolStatus, encode_plus, encode_v15,
+    SolPacket, encode_plus, encode_pong, encode_v15,
 };
 use ipmi::{CipherSuite, RakpStatus, Target};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
+
+use line::Line;
+
+mod line;
 
 pub(crate) const USER: &str = "admin";
 pub(crate) const PASSWORD: &str = "secret12";
@@ -20,7 +24,7 @@ const BMC_ID: u32 = 0x0b0c_0001;
 const GUID: [u8; 16] = *b"a GUID of a fake";
 const OK: RakpStatus = RakpStatus::OK;
 /// What fits into a packet to the BMC, SOL's header included.
-const PAYLOAD_BYTES: u8 = 24;
+const PAYLOAD_BYTES: u16 = 24;
 
 /// What goes wrong, and what was seen.
 pub(crate) struct Script {
@@ -29,6 +33,27 @@ pub(crate) struct Script {
     pub(crate) kg: Option<&'static [u8]>,
     /// Answers the question for the capabilities.
     pub(crate) capabilities: bool,
+    /// Answers it with IPMI 1.5 alone.
+    pub(crate) denies_v20: bool,
+    /// Overhears so many requests to open a session.
+    pub(crate) overhears: AtomicU32,
+    /// Answers RMCP pings.
+    pub(crate) pongs: bool,
+    /// Makes its codes with the privilege level of Open Session.
+    pub(crate) open_privilege: bool,
+    /// Knows its users by names filled up to 16 bytes.
+    pub(crate) fills_names: bool,
+    /// Adds a byte to its codes.
+    pub(crate) long_codes: bool,
+    /// Says that packets outside of the session are one byte longer than they are.
+    pub(crate) short_packets: bool,
+    /// Cannot add.
+    pub(crate) wrong_sums: bool,
+    /// Names so many bytes as the size of a payload to it, and drops all that has more characters than it
+    /// takes.
+    pub(crate) names_bytes: Option<u16>,
+    /// Refuses to have one more session.
+    pub(crate) full: bool,
     /// Agrees to other algorithms than asked for.
     pub(crate) downgrades: bool,
     /// Refuses the privilege level with this code.
@@ -55,6 +80,10 @@ pub(crate) struct Script {
     pub(crate) controls: AtomicU32,
     pub(crate) closes: AtomicU32,
     pub(crate) deactivations: AtomicU32,
+    /// How often it was asked for its capabilities.
+    pub(crate) questions: AtomicU32,
+    /// The control flags of all packets to the line, joined.
+    pub(crate) controls_seen: AtomicU32,
 }
 
 impl Default for Script {
@@ -64,6 +93,16 @@ impl Default for Script {
             password: PASSWORD,
             kg: None,
             capabilities: true,
+            denies_v20: false,
+            overhears: AtomicU32::default(),
+            pongs: true,
+            open_privilege: false,
+            fills_names: false,
+            long_codes: false,
+            short_packets: false,
+            wrong_sums: false,
+            names_bytes: None,
+            full: false,
             downgrades: false,
             privilege_code: 0,
             loses: 0,
@@ -79,6 +118,8 @@ impl Default for Script {
             controls: AtomicU32::default(),
             closes: AtomicU32::default(),
             deactivations: AtomicU32::default(),
+            questions: AtomicU32::default(),
+            controls_seen: AtomicU32::default(),
         }
     }
 }
@@ -92,7 +133,11 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) async fn start(script: Script) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", script).await
+    }
+
+    pub(crate) async fn start_at(address: &str, script: Script) -> Self {
+        let socket = UdpSocket::bind(address).await.unwrap();
         let (address, script) = (socket.local_addr().unwrap(), Arc::new(script));
         let bmc = Bmc {
             socket,
@@ -115,14 +160,10 @@ impl Fake {
     }
 }
 
-/// The serial line's two directions.
-#[derive(Default)]
-struct Line {
-    active: bool,
-    number: u8,
-    flight: Option<SolPacket>,
-    taken: (u8, u8),
-    packets: u32,
+/// Adds a byte that has no business there.
+fn lengthen(mut code: Vec<u8>, long: bool) -> Vec<u8> {
+    code.extend(long.then_some(0));
+    code
 }
 
 struct Bmc {
@@ -169,7 +210,19 @@ impl Bmc {
     }
 
     async fn send_open(&mut self, payload_type: PayloadType, payload: Vec<u8>) {
-        self.send(&encode_plus(payload_type, 0, 0, &payload, None)).await;
+        let mut datagram = encode_plus(payload_type, 0, 0, &payload, None);
+        datagram[14] += u8::from(self.script.short_packets); // The length, low byte first.
+        self.send(&datagram).await;
+    }
+
+    fn frame(&self, request: &Frame, data: Vec<u8>) -> Vec<u8> {
+        let mut frame = Frame::response(request, data).encode();
+        if self.script.wrong_sums
+            && let Some(sum) = frame.last_mut()
+        {
+            *sum ^= 0x55;
+        }
+        frame
     }
 
     async fn send_sealed(&mut self, payload_type: PayloadType, payload: &[u8]) {
@@ -188,12 +241,20 @@ impl Bmc {
     }
 
     async fn take(&mut self, bytes: &[u8]) {
+        if let [6, 0, 0xff, 6, .., tag, _, _] = *bytes {
+            if self.script.pongs {
+                self.send(&encode_pong(tag)).await;
+            }
+            return;
+        }
         match Datagram::decode(bytes).unwrap() {
             Datagram::V15(message) => {
                 let request = Frame::decode(message).unwrap();
                 assert_eq!(request.message.cmd(), 0x38);
+                self.script.questions.fetch_add(1, SeqCst);
                 if self.script.capabilities {
-                    let data = vec![0, 1, 0x80, 0x04, 0x02, 0, 0, 0, 0];
+                    let versions = if self.script.denies_v20 { 1 } else { 2 };
+                    let data = vec![0, 1, 0x80, 0x04, versions, 0, 0, 0, 0];
                     self.send(&encode_v15(&Frame::response(&request, data).encode())).await;
                 }
             }
@@ -218,12 +279,16 @@ impl Bmc {
 
     async fn open(&mut self, payload: &[u8]) {
         let request = OpenSessionRequest::decode(payload).unwrap();
+        if self.script.overhears.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return;
+        }
         let found = self.script.suites.iter().find(|suite| suite.algorithms() == request.algorithms);
         let algorithms = if self.script.downgrades { [1, 1, 0] } else { request.algorithms };
         let (status, accepted) = match found {
             Some(_) => (OK, Some((BMC_ID, algorithms))),
             None => (RakpStatus(0x04), None),
         };
+        let (status, accepted) = if self.script.full { (RakpStatus(0x01), None) } else { (status, accepted) };
         if let Some(&suite) = found {
             self.console_id = request.console_id;
             let zero = [0; 16];
@@ -234,7 +299,7 @@ impl Bmc {
                 console_random: zero,
                 bmc_random: zero,
                 bmc_guid: GUID,
-                role: 0,
+                role: request.privilege,
                 user: Vec::new(),
             });
         }
@@ -249,9 +314,17 @@ impl Bmc {
         rakp.console_random = first.console_random;
         // A new number at each repetition, as some BMCs have it.
         rakp.bmc_random = std::array::from_fn(|_| u8::try_from(self.packets % 251).unwrap());
-        (rakp.role, rakp.user) = (first.role, first.user.clone());
+        if !self.script.open_privilege {
+            rakp.role = first.role;
+        }
+        rakp.user = first.user.clone();
         let code = rakp.second_code(self.script.password.as_bytes()).to_vec();
-        let known = first.user == USER.as_bytes();
+        let code = lengthen(code, self.script.long_codes);
+        let mut name = USER.as_bytes().to_vec();
+        if self.script.fills_names {
+            name.resize(16, 0);
+        }
+        let known = first.user == name;
         let response = Rakp2 {
             tag: first.tag,
             status: if known { OK } else { RakpStatus(0x0d) },
@@ -272,7 +345,11 @@ impl Bmc {
             tag: third.tag,
             status: if right { OK } else { RakpStatus(0x0f) },
             console_id: self.console_id,
-            code: if right { rakp.fourth_code(&session_key).to_vec() } else { Vec::new() },
+            code: if right {
+                lengthen(rakp.fourth_code(&session_key).to_vec(), self.script.long_codes)
+            } else {
+                Vec::new()
+            },
         };
         if right {
             self.keys = Some(SessionKeys::derive(rakp.suite, &session_key));
@@ -291,7 +368,8 @@ impl Bmc {
             }
             (0x06, 0x48) => {
                 let code = if std::mem::replace(&mut self.line.active, true) { 0x80 } else { 0 };
-                vec![code, 0, 0, 0, 0, PAYLOAD_BYTES, 0, PAYLOAD_BYTES, 0, 0x6f, 2, 0xff, 0xff]
+                let [low, high] = self.script.names_bytes.unwrap_or(PAYLOAD_BYTES).to_le_bytes();
+                vec![code, 0, 0, 0, 0, low, high, low, high, 0x6f, 2, 0xff, 0xff]
             }
             (0x06, 0x49) => {
                 self.script.deactivations.fetch_add(1, SeqCst);
@@ -311,58 +389,7 @@ impl Bmc {
             (0x00, 0x04) => vec![0xd4],
             _ => vec![0xc1],
         };
-        self.send_sealed(PayloadType::Ipmi, &Frame::response(request, data).encode()).await;
-    }
-
-    /// Sends what the node has written, or again what was not acknowledged.
-    async fn write_line(&mut self) {
-        if !self.line.active {
-            return;
-        }
-        self.script.repeats.fetch_add(1, SeqCst);
-        if self.line.flight.is_none() {
-            self.script.repeats.store(0, SeqCst);
-            let mut output = self.script.output.lock().unwrap();
-            let count = output.len().min(16);
-            if count > 0 {
-                self.line.number = self.line.number % 15 + 1;
-                let data = output.drain(..count).collect();
-                self.line.flight =
-                    Some(SolPacket { sequence: self.line.number, data, ..SolPacket::default() });
-            }
-        }
-        if let Some(packet) = self.line.flight.clone() {
-            self.send_sealed(PayloadType::Sol, &packet.encode()).await;
-        }
-    }
-
-    async fn take_line(&mut self, packet: &SolPacket) {
-        let flight = self.line.flight.as_ref().map(|flight| flight.sequence);
-        if packet.acknowledges != 0 && flight == Some(packet.acknowledges) {
-            self.line.flight = None;
-            self.write_line().await;
-        }
-        if packet.sequence == 0 {
-            return;
-        }
-        let mut flags = 0;
-        if packet.sequence != self.line.taken.0 {
-            self.line.packets += 1;
-            let full = self.script.crowded && self.line.packets.is_multiple_of(3);
-            let most = if full {
-                0
-            } else if self.script.crowded {
-                5
-            } else {
-                255
-            };
-            flags = if full { SolStatus::NACK } else { 0 };
-            let taken = &packet.data[..packet.data.len().min(most)];
-            self.script.input.lock().unwrap().extend(taken);
-            self.line.taken = (packet.sequence, u8::try_from(taken.len()).unwrap());
-        }
-        let (acknowledges, accepted) = self.line.taken;
-        let answer = SolPacket { acknowledges, accepted, flags, ..SolPacket::default() };
-        self.send_sealed(PayloadType::Sol, &answer.encode()).await;
+        let frame = self.frame(request, data);
+        self.send_sealed(PayloadType::Ipmi, &frame).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use ipmi::{AuthFailure, CipherSuite, Error, PrivilegeLevel, Session, Target};
+use ipmi::{AuthFailure, Cause, CipherSuite, Error, PrivilegeLevel, Session, Target};
 use zeroize::Zeroizing;
 
 use super::fake::{Fake, PASSWORD, Script};
@@ -41,7 +41,7 @@ async fn suite_3_is_spoken_where_the_bmc_has_nothing_better() {
 async fn a_bmc_without_a_suite_of_ours_is_named_as_such() {
     let fake = Fake::start(Script { suites: Vec::new(), ..Script::default() }).await;
     let error = refusal(&fake, fake.target()).await;
-    assert!(matches!(&error, Error::NoCipherSuite { tried } if tried.len() == 2), "{error}");
+    assert!(matches!(&error, Error::NoCipherSuite { tried, .. } if tried.len() == 2), "{error}");
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn our_proof_is_not_given_to_who_does_not_know_the_password() {
         let fake = Fake::start(script).await;
         let error = refusal(&fake, fake.target()).await;
         let wrong = AuthFailure::WrongPassword;
-        assert!(matches!(error, Error::Auth { step: "RAKP 2", reason } if reason == wrong), "{error}");
+        assert!(matches!(error, Error::Auth { step: "RAKP 2", reason, .. } if reason == wrong), "{error}");
         assert_eq!(fake.script.proofs.load(SeqCst), 0);
     }
 }
@@ -72,10 +72,19 @@ async fn an_unknown_user_is_told_from_a_wrong_password() {
 }
 
 #[tokio::test]
+async fn a_bmc_without_room_for_another_session_is_told_as_such() {
+    let fake = Fake::start(Script { full: true, ..Script::default() }).await;
+    let error = refusal(&fake, fake.target()).await;
+    assert_eq!(error.cause(), Cause::NoSlot, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("close unused ones") && text.contains(&fake.address.to_string()), "{text}");
+}
+
+#[tokio::test]
 async fn a_key_kg_is_used_and_a_wrong_one_found_out() {
     let fake = Fake::start(Script { kg: Some(b"twenty bytes of key!"), ..Script::default() }).await;
     let error = refusal(&fake, fake.target()).await;
-    assert!(matches!(error, Error::Auth { step: "RAKP 4", reason: AuthFailure::WrongKg }), "{error}");
+    assert!(matches!(error, Error::Auth { step: "RAKP 4", reason: AuthFailure::WrongKg, .. }), "{error}");
     let kg = Some(Zeroizing::new(b"twenty bytes of key!".to_vec()));
     let target = Target { kg, ..fake.target() };
     let session = limited(Session::open(&target, quick())).await.unwrap();

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use ipmi::wire::SolControl;
 use ipmi::{Deactivation, Error, Session, SessionOptions, Sol, SolEvent, SolOptions};
 
 use super::fake::{Fake, Script};
@@ -53,6 +54,21 @@ async fn a_write_arrives_whole_though_the_bmc_takes_it_in_pieces() {
         assert!(fake.script.deactivations.load(SeqCst) >= 1);
         assert!(!session.is_closed(), "the session outlives its line");
     }
+}
+
+#[tokio::test]
+async fn lines_are_held_back_and_released_and_what_the_bmc_holds_is_dropped() {
+    let fake = Fake::start(Script::default()).await;
+    let session = limited(Session::open(&fake.target(), quick())).await.unwrap();
+    let console = limited(session.activate_sol(brisk())).await.unwrap();
+    limited(console.hold(SolControl(SolControl::CTS_PAUSE))).await.unwrap();
+    limited(console.send(b"held")).await.unwrap();
+    limited(console.writer().flush(SolControl(SolControl::FLUSH_OUTBOUND))).await.unwrap();
+    let seen = fake.script.controls_seen.swap(0, SeqCst);
+    assert_eq!(seen, u32::from(SolControl::CTS_PAUSE | SolControl::FLUSH_OUTBOUND));
+    limited(console.hold(SolControl(0))).await.unwrap();
+    limited(console.send(b"released")).await.unwrap();
+    assert_eq!(fake.script.controls_seen.load(SeqCst), 0);
 }
 
 #[tokio::test]

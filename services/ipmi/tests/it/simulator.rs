@@ -39,6 +39,27 @@ while [ $# -gt 0 ]; do
 done
 "#;
 
+/// The controller: its address, its device id (20h), two entries in its log, a temperature sensor of 48 °C
+/// (30h) with its record, a unit's inventory (a board), and that it may be asked.
+const CONTROLLER: &str = "\
+mc_setbmc 0x20
+mc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02
+sel_enable 0x20 1000 0x0a
+sel_add 0x20 0x02 0 0 0 0x60 0x20 0 4 1 1 1 0x59 0x92 0x90
+sel_add 0x20 0xe0 1 2 3 4 5 6 7 8 9 10 11 12 13
+sensor_add 0x20 0 1 0x01 0x01
+sensor_set_value 0x20 0 1 0x30 0
+sensor_set_threshold 0x20 0 1 settable 111000 0xa0 0x90 0x70 00 00 00
+sensor_set_event_support 0x20 0 1 enable scanning per-state 000111111000000 000111111000000 \
+  000111111000000 000111111000000
+main_sdr_add 0x20 00 00 0x51 0x01 0x33 0x20 0 1 3 1 0x7f 0x68 1 1 0 0x70 0 0x70 0x38 0x38 0 1 0 0 1 0 0 0 0 \
+  0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0xc8 0x43 0x50 0x55 0x20 0x54 0x65 0x6d 0x70
+mc_add_fru_data 0x20 0 64 data 1 0 0 1 0 0 0 0xfe \
+  1 4 25 1 0 0 0xc5 0x4d 0x61 0x6b 0x65 0x72 0xc5 0x42 0x6f 0x61 0x72 0x64 0xc2 0x53 0x32 0xc2 \
+  0x50 0x32 0xc0 0xc1 0 0 0 0 0 0x73
+mc_enable 0x20
+";
+
 /// One BMC; it goes with its processes when dropped.
 pub(crate) struct Simulator {
     pub(crate) address: SocketAddr,
@@ -61,12 +82,7 @@ impl Simulator {
         fs::write(path.join("power"), "0").unwrap();
         fs::write(path.join("boot"), "default").unwrap();
         fs::write(path.join("lan.conf"), configuration(port, &terminal, path)).unwrap();
-        // The controller: its address, its device id (20h), and that it may be asked.
-        fs::write(
-            path.join("bmc.emu"),
-            "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02\nmc_enable 0x20\n",
-        )
-        .unwrap();
+        fs::write(path.join("bmc.emu"), CONTROLLER).unwrap();
         let bmc = Command::new("/usr/bin/ipmi_sim")
             .args(["-n", "-c", &format!("{dir}/lan.conf"), "-f", &format!("{dir}/bmc.emu")])
             .args(["-s", &format!("{dir}/state")])
