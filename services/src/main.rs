@@ -93,3 +93,37 @@ fn check_document(service: Service, document: &Document) -> anyhow::Result<()> {
         Service::Timeline => timeline::check(document),
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use domain::{Document, Service};
+
+    use super::check_document;
+
+    /// The documents of README: the first one, and what is shown later added to it.
+    fn documents() -> Vec<String> {
+        let readme = include_str!("../../README.md");
+        let parts = readme.split("```toml\n").skip(1).map(|it| it.split("```").next().unwrap());
+        let mut parts = parts.map(|it| it.replace("AAAA\u{2026}", KEY));
+        // The secrets are the answer file's.
+        let whole = parts.next().unwrap();
+        let whole = whole.split("[secrets.").next().unwrap().to_owned();
+        let added = parts.map(|it| format!("{whole}\n{it}")).collect::<Vec<_>>();
+        [vec![whole.clone()], added].concat()
+    }
+
+    const KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIMkK1vB7nQvJ3p7yq0o3Yl0m5yqO6y3m7m8m9n0p1q2r";
+
+    #[test]
+    fn what_readme_shows_of_the_document_holds() {
+        let documents = documents();
+        assert!(documents.len() >= 4, "{}", documents.len());
+        for text in documents {
+            let document = Document::parse(&text).unwrap_or_else(|it| panic!("{it}\n{text}"));
+            for service in Service::ALL {
+                check_document(service, &document).unwrap_or_else(|it| panic!("{service}: {it:#}\n{text}"));
+            }
+        }
+    }
+}
