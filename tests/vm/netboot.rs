@@ -3,6 +3,7 @@
 
 mod disk;
 mod site;
+mod trunk;
 
 use std::time::Duration;
 
@@ -165,6 +166,17 @@ fn nodes_boot_on_every_plane() {
             on.stop(SIGKILL, STEP_MAX).await?;
         }
         site.end().await
+    });
+}
+
+/// The head's machine with one NIC for two VLANs: its image's kernel knows them wherever this runs.
+#[test]
+fn one_nic_of_the_heads_machine_carries_two_vlans() {
+    lab::test_aloud("netboot::one_nic_of_the_heads_machine_carries_two_vlans", async |folder| {
+        if !is_whole() {
+            return Ok(());
+        }
+        trunk::boot(&folder, STEP_MAX).await
     });
 }
 

@@ -224,7 +224,7 @@ impl Site {
         std::fs::create_dir_all(self.folder.join("nfs/state")).context("make a folder for NFS")?;
         let mut unpack = Command::new(find("unsquashfs", "squashfs-tools")?);
         unpack.args(["-quiet", "-no-progress", "-dest"]).arg(&root).arg(image);
-        check(&mut unpack)?;
+        run(&mut unpack)?;
         self.steps.reach("head", "root unpacked");
         // It keeps its process number there, and takes no other place.
         std::fs::create_dir_all("/var/run/ganesha").context("make ganesha's folder")?;
@@ -310,7 +310,7 @@ pub(super) fn has_vlans() -> anyhow::Result<bool> {
     if !made.context("run ip")?.status.success() {
         return Ok(false);
     }
-    check(ip()?.args(["link", "del", "vlan-try"]))?;
+    run(ip()?.args(["link", "del", "vlan-try"]))?;
     Ok(true)
 }
 
@@ -334,10 +334,10 @@ fn add_vlan(net: &Net, trunk: &str, vlan: &str) -> anyhow::Result<()> {
 }
 
 fn ip(words: &[&str]) -> anyhow::Result<()> {
-    check(Command::new(find("ip", "iproute2")?).args(words))
+    run(Command::new(find("ip", "iproute2")?).args(words))
 }
 
-fn check(command: &mut Command) -> anyhow::Result<()> {
+pub(super) fn run(command: &mut Command) -> anyhow::Result<()> {
     let output = command.output().with_context(|| format!("run {command:?}"))?;
     if !output.status.success() {
         bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
