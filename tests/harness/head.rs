@@ -3,6 +3,7 @@
 
 mod events;
 mod files;
+mod notify;
 mod ready;
 mod slot;
 

@@ -23,6 +23,7 @@ pub mod replay;
 pub mod settle;
 pub mod sol;
 pub mod steps;
+pub mod swarm;
 pub mod vm;
 
 pub use appliance::Appliance;
@@ -34,4 +35,5 @@ pub use net::Net;
 pub use node::Node;
 pub use pg::Pg;
 pub use process::{Process, Run};
+pub use swarm::Swarm;
 pub use vm::Vm;

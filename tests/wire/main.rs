@@ -17,4 +17,5 @@ mod relay;
 mod rights;
 mod rotation;
 mod schema;
+mod swarm;
 mod table;

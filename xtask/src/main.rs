@@ -6,6 +6,7 @@ mod fleet;
 mod image;
 mod replay;
 mod root;
+mod swarm;
 mod test;
 mod up;
 
@@ -27,6 +28,7 @@ enum Command {
     Enter(demo::EnterArguments),
     Up(up::Arguments),
     Fleet(fleet::Arguments),
+    Swarm(swarm::Arguments),
     Replay(replay::Arguments),
     Test(test::Arguments),
     Image(image::Arguments),
@@ -49,6 +51,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Enter(arguments) => demo::enter(&arguments),
         Command::Up(arguments) => root::run(up::run(arguments)),
         Command::Fleet(arguments) => return root::run(fleet::run(arguments)),
+        Command::Swarm(arguments) => root::runtime()?.block_on(swarm::run(arguments)),
         Command::Replay(arguments) => root::runtime()?.block_on(replay::run(arguments)),
         Command::Test(arguments) => test::run(&arguments),
         Command::Image(arguments) => image::run(&arguments),

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use domain::Service;
 use nix::sys::signal::Signal;
 
+use crate::head::notify::{Notify, STORE_MAX};
 use crate::head::{Ports, events};
 use crate::process::{Process, Run, tail_of};
 
@@ -32,7 +33,7 @@ pub(super) struct Slot {
     program: PathBuf,
     folder: PathBuf,
     held: Vec<Held>,
-    notify: UnixDatagram,
+    notify: Notify,
     process: Option<Process>,
 }
 
@@ -82,11 +83,8 @@ impl Slot {
             _ => {}
         }
         let notify = folder.join("run/notify").join(service.name());
-        let socket =
-            UnixDatagram::bind(&notify).with_context(|| format!("listen on {}", notify.display()))?;
-        std::fs::set_permissions(&notify, std::fs::Permissions::from_mode(0o666))?;
-        socket.set_nonblocking(true)?;
-        Ok(Self { service, program, folder: folder.to_owned(), held, notify: socket, process: None })
+        let notify = Notify::bind(&notify)?;
+        Ok(Self { service, program, folder: folder.to_owned(), held, notify, process: None })
     }
 
     pub(super) fn service(&self) -> Service {
@@ -105,9 +103,9 @@ impl Slot {
         if self.is_running() {
             bail!("the service {} runs already", self.service);
         }
-        // What an earlier process said does not count.
-        while self.notify.recv(&mut [0; 4096]).is_ok() {}
         let handed: std::io::Result<Vec<_>> = self.held.iter().map(Held::handed_over).collect();
+        let mut handed = handed.context("hand the sockets over")?;
+        handed.extend(self.notify.begin().context("hand over what was kept")?);
         let name = self.service.name();
         let place = |kind: &str| self.folder.join(kind).join(name);
         let run = Run::new(name, &self.program, self.folder.join("log").join(format!("{name}.log")))
@@ -125,7 +123,10 @@ impl Slot {
             .env("RUST_BACKTRACE", "1")
             .env("RUST_LIB_BACKTRACE", "0")
             .uid(self.service.uid())
-            .sockets(handed.context("hand the sockets over")?);
+            .sockets(handed);
+        // Its unit has a store for descriptors (systemd.exec(5), $FDSTORE).
+        let run =
+            if self.service == Service::Console { run.env("FDSTORE", STORE_MAX.to_string()) } else { run };
         // dhcp alone answers clients that have no address yet (DESIGN: users).
         let run = if self.service == Service::Dhcp { run.capabilities("+net_raw") } else { run };
         self.process = Some(run.spawn()?);
@@ -135,19 +136,9 @@ impl Slot {
     /// Waits for READY=1 (sd_notify(3)).
     pub(super) async fn ready(&self) -> anyhow::Result<()> {
         let process = self.process.as_ref().context("the service was not started")?;
-        let notify = tokio::net::UnixDatagram::from_std(self.notify.try_clone()?)?;
-        let said = async {
-            let mut datagram = [0; 4096];
-            loop {
-                let length = notify.recv(&mut datagram).await?;
-                if datagram[..length].split(|it| *it == b'\n').any(|it| it == b"READY=1") {
-                    return anyhow::Ok(());
-                }
-            }
-        };
         let tail = || self.tail(20);
         tokio::select! {
-            said = said => said,
+            () = self.notify.ready() => Ok(()),
             status = process.ended() => bail!("the service {} ended with {status}\n{}", self.service, tail()),
             () = tokio::time::sleep(READY_MAX) => {
                 bail!("the service {} did not say READY within {READY_MAX:?}\n{}", self.service, tail())
