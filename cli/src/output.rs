@@ -40,7 +40,11 @@ fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// What comes from the network may hold what a terminal obeys.
+/// A cell's text; what comes from the network may hold what a terminal obeys.
+pub(crate) fn cell(cell: &str) -> String {
+    shown(cell)
+}
+
 fn shown(cell: &str) -> String {
     if cell.is_empty() { "-".into() } else { cell.replace(char::is_control, "?") }
 }

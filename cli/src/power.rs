@@ -1,14 +1,13 @@
 //! `pilotctl power`.
 
 mod recover;
+mod told;
 
 use clap::Subcommand;
-use domain::Service;
 use power::client::{Action, Boot, Request};
 
+use crate::Head;
 use crate::error::Failure;
-use crate::output::{print, progress};
-use crate::{Head, output::Format};
 
 /// Switches nodes on and off.
 #[derive(Debug, Subcommand)]
@@ -71,26 +70,5 @@ pub(crate) async fn run(head: &Head, command: Command) -> Result<(), Failure> {
         Command::Recover(arguments) => return recover::run(head, arguments).await,
     };
     let nodes = expand(&nodes.nodes)?;
-    let verb = action.map_or("status", Action::name);
-    let bar = progress(format!("power {verb} of {} nodes", nodes.len()));
-    let asked = power::client::power(&head.client(Service::Power), &Request { nodes, action, boot }).await;
-    bar.finish_and_clear();
-    let outcomes = asked?;
-    let failed = outcomes.iter().filter(|it| !it.ok).count();
-    let value = serde_json::json!({ "results": outcomes });
-    let word = |it: &power::client::Outcome| match it.state {
-        Some(power::client::State::On) => "on",
-        Some(power::client::State::Off) => "off",
-        None => "unknown",
-    };
-    let rows: Vec<_> = outcomes
-        .iter()
-        .map(|it| vec![it.node.clone(), word(it).to_owned(), it.error.clone().unwrap_or_default()])
-        .collect();
-    print(head.format, &value, &["NODE", "POWER", "ERROR"], &rows);
-    match failed {
-        0 => Ok(()),
-        _ if head.format == Format::Json => Err(Failure::some_nodes("")),
-        _ => Err(Failure::some_nodes(format!("{failed} of {} nodes failed", outcomes.len()))),
-    }
+    told::ask(head, action.map_or("status", Action::name), Request { nodes, action, boot }).await
 }

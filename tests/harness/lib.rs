@@ -19,6 +19,7 @@ pub mod node;
 pub mod pg;
 pub mod process;
 pub mod program;
+pub mod redfish;
 pub mod replay;
 pub mod settle;
 pub mod sol;

@@ -13,6 +13,7 @@ mod ochami_lists;
 mod oidc;
 mod outage;
 mod power;
+mod powerman;
 mod relay;
 mod rights;
 mod rotation;

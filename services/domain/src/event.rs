@@ -79,6 +79,8 @@ events! {
     BOARD_REPLACED = "board-replaced", Info, "a1c0de0150f14d6ba7a1000000000016";
     /// Nodes are on and show no sign of life since the head was started.
     NODES_NOT_BOOTED = "nodes-not-booted", Warning, "a1c0de0150f14d6ba7a1000000000017";
+    /// A BMC shows another certificate than before; nothing is sent to it.
+    BMC_CERTIFICATE_CHANGED = "bmc-certificate-changed", Error, "a1c0de0150f14d6ba7a1000000000018";
     /// Two machines claimed the token of one node.
     JOIN_CONTESTED = "join-contested", Error, "a1c0de0150f14d6ba7a1000000000201";
     /// A token could not be written on its node.

@@ -186,6 +186,16 @@ impl InventoryClient {
         }
     }
 
+    /// Stores what opens this controller from now on; for power alone, which has set and tried it.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn replace_credential(&self, bmc: &Xname, credential: &Credential) -> Result<(), ClientError> {
+        let path = format!("/pilothouse/v1/bmcs/{bmc}/credential");
+        self.0.call(Method::PUT, &path, Some(credential)).await
+    }
+
     /// Stores what opens a controller (an xname), those of a class (`class:<name>`) or all others
     /// (`default`).
     ///

@@ -1,29 +1,48 @@
 //! Routes and handlers.
 
+mod bmcs;
+
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State as Shared;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use domain::{NODES_MAX, Scope, Service};
-use web::{Caller, Json, Problem, scoped};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use web::{Caller, Json, Problem, Query, scoped};
 
 use crate::client::{RecoveryRequest, Request, Results};
-use crate::command::Switchboard;
+use crate::command::{Report, Switchboard, outcome};
 use crate::recover::Recoverer;
 
 pub(crate) fn router(board: Arc<Switchboard>, recoverer: Arc<Recoverer>) -> Router {
-    let recover = scoped(post(begin_recovery), Scope::PowerControl)
-        .merge(scoped(get(show_recovery), Scope::Read(Service::Power)));
+    let read = Scope::Read(Service::Power);
+    let recover = scoped(post(begin_recovery), Scope::PowerControl).merge(scoped(get(show_recovery), read));
     let recovery = Router::new().route("/pilothouse/v1/recover", recover).with_state(recoverer);
+    let bmc = |rest: &str| format!("/pilothouse/v1/bmcs/{{xname}}{rest}");
     Router::new()
         .route("/pilothouse/v1/power", scoped(post(change_power), Scope::PowerControl))
-        .route("/pilothouse/v1/power-status", scoped(post(show_power), Scope::Read(Service::Power)))
+        .route("/pilothouse/v1/power-status", scoped(post(show_power), read))
+        .route(&bmc(""), scoped(get(bmcs::show), read))
+        .route(&bmc("/test"), scoped(post(bmcs::test), Scope::PowerControl))
+        .route(&bmc("/password"), scoped(post(bmcs::rotate), Scope::Write(Service::Power)))
+        .route(&bmc("/certificate"), scoped(put(bmcs::trust), Scope::Write(Service::Power)))
         .route("/readyz", get(show_readiness))
         .with_state(board)
         .merge(recovery)
+}
+
+/// How the outcomes are wanted.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Form {
+    /// Each as it is there, a line of JSON; else all together.
+    stream: bool,
 }
 
 /// The last recovery, or null.
@@ -56,16 +75,18 @@ async fn show_readiness(Shared(board): Shared<Arc<Switchboard>>) -> Response {
 
 async fn show_power(
     Shared(board): Shared<Arc<Switchboard>>,
+    Query(form): Query<Form>,
     Json(request): Json<Request>,
 ) -> Result<Response, Problem> {
     if request.changes() {
         return Err(bad_body("power-status only looks; POST /pilothouse/v1/power changes"));
     }
-    carry_out(board, request).await
+    carry_out(board, form, request).await
 }
 
 async fn change_power(
     Shared(board): Shared<Arc<Switchboard>>,
+    Query(form): Query<Form>,
     caller: Caller,
     Json(request): Json<Request>,
 ) -> Result<Response, Problem> {
@@ -75,17 +96,32 @@ async fn change_power(
     let what = request.action.map_or("boot device", |it| it.name());
     let (nodes, subject) = (request.nodes.len(), caller.subject);
     tracing::info!(pilothouse_audit = 1, "power {what} of {nodes} nodes asked by {subject}");
-    carry_out(board, request).await
+    carry_out(board, form, request).await
 }
 
-async fn carry_out(board: Arc<Switchboard>, request: Request) -> Result<Response, Problem> {
+async fn carry_out(board: Arc<Switchboard>, form: Form, request: Request) -> Result<Response, Problem> {
     if request.nodes.is_empty() || request.nodes.len() > NODES_MAX {
         return Err(bad_body(&format!("name 1 to {NODES_MAX} nodes in `nodes`")));
     }
-    let results = board.carry_out(request).await.map_err(|it| Problem::internal(&it))?;
+    if form.stream {
+        return Ok(stream(board.stream(request)));
+    }
+    let results = board.carry_out(request).await;
     Ok(Json(Results { results }).into_response())
 }
 
-fn bad_body(detail: &str) -> Problem {
+/// Each outcome as it comes, on a line of its own.
+fn stream(reports: mpsc::Receiver<Report>) -> Response {
+    let lines = futures_util::stream::unfold(reports, async |mut reports| {
+        let (node, result) = reports.recv().await?;
+        let mut line = serde_json::to_vec(&outcome(node, result)).unwrap_or_default();
+        line.push(b'\n');
+        Some((Ok::<_, Infallible>(line), reports))
+    });
+    let body = Body::from_stream(lines);
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+pub(crate) fn bad_body(detail: &str) -> Problem {
     Problem::own(StatusCode::BAD_REQUEST, "bad-body", detail)
 }

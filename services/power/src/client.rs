@@ -1,9 +1,11 @@
 //! Where other services and the CLI ask for power.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use axum::http::Method;
 use domain::Xname;
+use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 use web::{Client, ClientError};
 
@@ -61,6 +63,136 @@ pub struct Results {
 pub async fn power(client: &Client, request: &Request) -> Result<Vec<Outcome>, ClientError> {
     let path = if request.changes() { "/pilothouse/v1/power" } else { "/pilothouse/v1/power-status" };
     Ok(client.call::<Results>(Method::POST, path, Some(request)).await?.results)
+}
+
+/// The same for as many nodes as there are: each outcome is told as it is there, the living before the silent.
+///
+/// # Errors
+///
+/// As for [`power`], and if the answer breaks off.
+pub async fn stream(
+    client: &Client,
+    request: &Request,
+    mut told: impl FnMut(Outcome),
+) -> Result<(), ClientError> {
+    let place = || PathBuf::from("power.sock");
+    let path = if request.changes() { "/pilothouse/v1/power" } else { "/pilothouse/v1/power-status" };
+    let body = serde_json::to_vec(request).map_err(|it| ClientError::Body(place(), it))?;
+    let answer = client.send(Method::POST, &format!("{path}?stream=true"), body.into()).await?;
+    let status = answer.status();
+    let mut body = answer.into_body();
+    let (mut rest, mut lines) = (Vec::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|it| ClientError::Broken(place(), it.into()))?;
+        rest.extend_from_slice(frame.data_ref().map_or(&[], |it| it));
+        if !status.is_success() {
+            continue;
+        }
+        let mut begin = 0;
+        while let Some(end) = rest[begin..].iter().position(|it| *it == b'\n') {
+            let line = serde_json::from_slice(&rest[begin..begin + end]);
+            told(line.map_err(|it| ClientError::Body(place(), it))?);
+            (begin, lines) = (begin + end + 1, lines + 1);
+        }
+        rest.drain(..begin);
+    }
+    if !status.is_success() {
+        let problem: serde_json::Value = serde_json::from_slice(&rest).unwrap_or_default();
+        let detail = problem["detail"].as_str().map_or_else(|| status.to_string(), str::to_owned);
+        return Err(ClientError::Status { status, detail });
+    }
+    if lines < request.nodes.len() {
+        let missing = format!("{lines} of {} nodes were told of", request.nodes.len());
+        return Err(ClientError::Broken(place(), missing.into()));
+    }
+    Ok(())
+}
+
+/// How a BMC is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BmcState {
+    /// Which.
+    pub bmc: Xname,
+    /// What it was last spoken to in, `ipmi` or `redfish`.
+    pub speaks: Option<String>,
+    /// How its certificate is believed: `pin`, `ca` or `insecure`.
+    pub tls: String,
+    /// The one that is believed.
+    pub certificate: Option<BmcCertificate>,
+}
+
+/// A certificate of a BMC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BmcCertificate {
+    /// Its SHA-256, pairs of hexadecimal digits with colons.
+    pub sha256: String,
+    /// Since when it is believed, RFC 3339.
+    pub since: String,
+}
+
+/// Whether a BMC can be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BmcTest {
+    /// Which.
+    pub bmc: Xname,
+    /// Whether it let us in and told its power.
+    pub ok: bool,
+    /// What it speaks.
+    pub speaks: Option<String>,
+    /// Where it answers.
+    pub address: Option<String>,
+    /// The power of its first node.
+    pub state: Option<State>,
+    /// How long it took, in milliseconds.
+    pub ms: u64,
+    /// Why not, with what to check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The certificate that somebody vouches for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustRequest {
+    /// Its SHA-256.
+    pub sha256: String,
+}
+
+/// How a BMC is reached.
+///
+/// # Errors
+///
+/// If the service does not answer, or there is no such BMC.
+pub async fn bmc(client: &Client, xname: &str) -> Result<BmcState, ClientError> {
+    client.get(&format!("/pilothouse/v1/bmcs/{xname}")).await
+}
+
+/// Logs in at a BMC and looks.
+///
+/// # Errors
+///
+/// If the service does not answer, or there is no such BMC; what the BMC does is in the answer.
+pub async fn test_bmc(client: &Client, xname: &str) -> Result<BmcTest, ClientError> {
+    client.call(Method::POST, &format!("/pilothouse/v1/bmcs/{xname}/test"), None::<&()>).await
+}
+
+/// Believes this certificate of a BMC.
+///
+/// # Errors
+///
+/// If the service does not answer or refuses.
+pub async fn trust_bmc(client: &Client, xname: &str, sha256: &str) -> Result<(), ClientError> {
+    let body = TrustRequest { sha256: sha256.to_owned() };
+    client.text(Method::PUT, &format!("/pilothouse/v1/bmcs/{xname}/certificate"), Some(&body)).await.map(drop)
+}
+
+/// Gives a BMC's account another password, which nobody is told.
+///
+/// # Errors
+///
+/// If the service does not answer, or the BMC does not take it: then the old one stays.
+pub async fn rotate_password(client: &Client, xname: &str) -> Result<(), ClientError> {
+    client.text(Method::POST, &format!("/pilothouse/v1/bmcs/{xname}/password"), None::<&()>).await.map(drop)
 }
 
 /// Which nodes are looked for that are on without having booted, and what is done about them.

@@ -1,32 +1,33 @@
-//! Commands on their way: many BMCs at once, each BMC one command after the other, all within a deadline.
+//! Commands on their way: many BMCs at once, each BMC one command after the other, what others stand in first.
 
-use std::collections::HashMap;
+mod inrush;
+mod wired;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use daemon::BootEvent;
 use domain::inventory::{Component, Endpoint, Inventory};
 use domain::{BootStage, Service, StageResult, Xname, event};
-use ipmi::Session;
-use ipmi::boot::BootOverride;
-use tokio::sync::Semaphore;
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, timeout_at};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use web::Client;
 use web::mirror::Mirror;
 
-use crate::bmc::Bmcs;
+use crate::bmc::{Bmcs, LOOK_MAX, Seen};
 use crate::client::{Outcome, Request};
 use crate::config::Config;
 use crate::error::Error;
-use crate::model::{Action, Boot, State, may_switch};
+use crate::model::{Action, Boot, controller_of, may_switch, rank};
+use inrush::Inrush;
+use wired::Wired;
 
-/// How often the state is asked for after a command.
-const POLL: Duration = Duration::from_millis(250);
-/// How long a node may take to reach the state it was sent to.
-const REACH_MAX: Duration = Duration::from_secs(10);
+/// How long a step of a log-in may take for a command.
+const STEP_MAX: Duration = Duration::from_secs(5);
 /// What commands under way have left when the service stops: less than the 10 s that it has itself.
 const STOP_MAX: Duration = Duration::from_secs(8);
 /// How long a power command waits for join.
@@ -35,30 +36,65 @@ const JOIN_MAX: Duration = Duration::from_secs(2);
 /// What commands share.
 pub(crate) struct Switchboard {
     pub(crate) mirror: Mirror<Inventory>,
-    bmcs: Bmcs,
+    pub(crate) bmcs: Bmcs,
     config: Config,
     pattern: String,
-    limit: Semaphore,
+    /// Room for commands, and for looks, so that neither waits for the other.
+    commands: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
+    inrush: Inrush,
     /// One command at a time for each BMC; others wait in order. Only BMCs with commands are in it.
-    turns: Mutex<HashMap<Xname, Arc<tokio::sync::Mutex<()>>>>,
+    turns: Mutex<HashMap<Xname, Turn>>,
     under_way: TaskTracker,
     /// Who opens the windows of nodes that boot; none if the document has no use for them.
     join: Option<Client>,
     stop: CancellationToken,
 }
 
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
+/// What is done at a BMC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// The state is asked for.
+    Look,
+    /// Power, or where to boot from, or both.
+    Power { action: Option<Action>, boot: Option<Boot> },
+    /// The light that shows which machine it is.
+    Light(bool),
+}
+
 /// What is asked of each node, and until when.
 #[derive(Clone, Copy)]
 struct Order {
-    action: Option<Action>,
-    boot: Option<Boot>,
-    deadline: Instant,
+    task: Task,
+    /// When whoever asked waits no longer; none: they are told as each is done.
+    until: Option<Instant>,
 }
 
-impl Order {
-    /// Whether it asks for more than the state.
-    fn changes(self) -> bool {
-        self.action.is_some() || self.boot.is_some()
+/// A node as it was asked for, and what became of it.
+pub(crate) type Report = (String, Result<Seen, String>);
+
+/// A node, its BMC, and the words it was asked for by.
+struct Found {
+    node: Component,
+    endpoint: Endpoint,
+    words: Vec<String>,
+}
+
+impl Task {
+    fn of(request: &Request) -> Self {
+        match (request.action, request.boot) {
+            (None, None) => Self::Look,
+            (action, boot) => Self::Power { action, boot },
+        }
+    }
+
+    fn action(self) -> Option<Action> {
+        match self {
+            Self::Power { action, .. } => action,
+            Self::Look | Self::Light(_) => None,
+        }
     }
 }
 
@@ -70,9 +106,9 @@ impl Switchboard {
         pattern: String,
         stop: CancellationToken,
     ) -> Self {
-        let limit = Semaphore::new(config.concurrency);
-        let (turns, under_way) = (Mutex::default(), TaskTracker::new());
-        Self { mirror, bmcs, config, pattern, limit, turns, under_way, join: None, stop }
+        let [commands, looks] = [(); 2].map(|()| Arc::new(Semaphore::new(config.concurrency)));
+        let (turns, under_way, inrush) = (Mutex::default(), TaskTracker::new(), Inrush::new(config.inrush));
+        Self { mirror, bmcs, config, pattern, commands, looks, inrush, turns, under_way, join: None, stop }
     }
 
     /// The same, which has join open the windows of nodes that it boots.
@@ -85,11 +121,49 @@ impl Switchboard {
         &self.pattern
     }
 
+    /// Spawns work that the service's end waits for.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.under_way.spawn(work);
+    }
+
+    /// Cancelled when the service stops.
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
     /// Carries a request out to its end, even if nobody waits for it any more: a client that goes away does not
-    /// leave half of the nodes undone.
-    pub(crate) async fn carry_out(self: Arc<Self>, request: Request) -> Result<Vec<Outcome>, JoinError> {
+    /// leave half of the nodes undone. In the order of the request, within the deadline.
+    pub(crate) async fn carry_out(self: Arc<Self>, request: Request) -> Vec<Outcome> {
+        let words = request.nodes.clone();
+        let until = Instant::now() + self.config.deadline();
+        let mut reports = self.begin(request.nodes.clone(), Task::of(&request), Some(until));
+        let mut done: HashMap<String, Outcome> = HashMap::new();
+        while let Some((node, result)) = reports.recv().await {
+            done.insert(node.clone(), outcome(node, result));
+        }
+        let lost =
+            |node: String| outcome(node, Err("the command broke off; the journal says why".to_owned()));
+        words.into_iter().map(|node| done.get(&node).cloned().unwrap_or_else(|| lost(node))).collect()
+    }
+
+    /// The same for as many as there are: what becomes of each is told as it is done. Each has its own deadline, from
+    /// when its turn comes.
+    pub(crate) fn stream(self: Arc<Self>, request: Request) -> mpsc::Receiver<Report> {
+        let task = Task::of(&request);
+        self.begin(request.nodes, task, None)
+    }
+
+    /// Begins a task for each word; the channel has room for all, so that nobody who is slow to read holds it up.
+    pub(crate) fn begin(
+        self: Arc<Self>,
+        words: Vec<String>,
+        task: Task,
+        until: Option<Instant>,
+    ) -> mpsc::Receiver<Report> {
+        let (told, reports) = mpsc::channel(words.len().max(1));
         let under_way = self.under_way.clone();
-        under_way.spawn(self.carry_out_all(request)).await
+        under_way.spawn(self.run(words, Order { task, until }, told));
+        reports
     }
 
     /// Waits for the commands that are under way.
@@ -98,76 +172,93 @@ impl Switchboard {
         self.under_way.wait().await;
     }
 
-    async fn carry_out_all(self: Arc<Self>, request: Request) -> Vec<Outcome> {
-        let Request { nodes: words, action, boot } = request;
-        let order = Order { action, boot, deadline: Instant::now() + self.config.deadline() };
+    async fn run(self: Arc<Self>, words: Vec<String>, order: Order, told: mpsc::Sender<Report>) {
         // A node that was named twice is switched once.
-        let mut known = HashMap::new();
-        let found: Vec<Result<Xname, Error>> = self.mirror.read(|inventory| {
-            let find = |word: &String| {
-                let (node, endpoint) = self.find(inventory, word)?;
-                if order.changes() {
-                    may_switch(node.lock.as_ref()).map_err(|it| Error::Locked(node.id.clone(), it))?;
+        let mut known: BTreeMap<Xname, Found> = BTreeMap::new();
+        let mut refused = Vec::new();
+        self.mirror.read(|inventory| {
+            for word in words {
+                match self.find(inventory, &word, order.task) {
+                    Ok((node, endpoint)) => {
+                        let found = || Found { node: node.clone(), endpoint, words: Vec::new() };
+                        known.entry(node.id.clone()).or_insert_with(found).words.push(word);
+                    }
+                    Err(error) => refused.push((word, Err(error.sentence()))),
                 }
-                let id = node.id.clone();
-                known.entry(id.clone()).or_insert((node, endpoint));
-                Ok(id)
-            };
-            words.iter().map(find).collect()
+            }
         });
-        let mut tasks = JoinSet::new();
-        for (id, (node, endpoint)) in known {
-            let board = Arc::clone(&self);
-            tasks.spawn(async move { (id, board.switch(&node, &endpoint, order).await) });
+        for report in refused {
+            tell(&told, report);
         }
-        let mut done = HashMap::new();
-        while let Some(joined) = tasks.join_next().await {
-            match joined {
-                Ok((id, result)) => drop(done.insert(id, result.map_err(Error::sentence))),
-                Err(error) => tracing::error!(%error, "a power command broke off"),
+        let mut waves: BTreeMap<i8, Vec<Found>> = BTreeMap::new();
+        let is_off = order.task.action().is_some_and(|it| matches!(it, Action::Off | Action::Soft));
+        for found in known.into_values() {
+            let rank = rank(&found.node.id);
+            // What others stand in comes on before them and goes off after them.
+            waves.entry(if is_off { -rank } else { rank }).or_default().push(found);
+        }
+        let mut failed: Vec<Xname> = Vec::new();
+        for wave in waves.into_values() {
+            let mut tasks = JoinSet::new();
+            for found in wave {
+                if let Some(outer) = failed.iter().find(|it| is_bound(&found.node.id, it, is_off)) {
+                    let why = Error::After(found.node.id.clone(), outer.clone()).sentence();
+                    found.words.into_iter().for_each(|it| tell(&told, (it, Err(why.clone()))));
+                    failed.push(found.node.id);
+                    continue;
+                }
+                let (board, told) = (Arc::clone(&self), told.clone());
+                tasks.spawn(async move {
+                    let result = board.switch(&found.node, &found.endpoint, order).await;
+                    let is_done = result.is_ok();
+                    let result = result.map_err(Error::sentence);
+                    found.words.into_iter().for_each(|it| tell(&told, (it, result.clone())));
+                    (found.node.id, is_done)
+                });
+            }
+            while let Some(joined) = tasks.join_next().await {
+                match joined {
+                    Ok((id, false)) if !id.is_node() || is_off => failed.push(id),
+                    Ok(_) => {}
+                    Err(error) => tracing::error!(%error, "a power command broke off"),
+                }
             }
         }
-        let lost = || Err("the command broke off; the journal says why".to_owned());
-        let outcome = |(node, found): (String, Result<Xname, Error>)| {
-            let result = found.map_err(Error::sentence);
-            match result.and_then(|id| done.get(&id).cloned().unwrap_or_else(lost)) {
-                Ok(state) => Outcome { node, ok: true, state: Some(state), error: None },
-                Err(error) => Outcome { node, ok: false, state: None, error: Some(error) },
-            }
-        };
-        words.into_iter().zip(found).map(outcome).collect()
     }
 
-    fn find(&self, inventory: &Inventory, word: &str) -> Result<(Component, Endpoint), Error> {
-        let node = inventory.find(word, &self.pattern).filter(|it| it.id.is_node());
+    fn find(&self, inventory: &Inventory, word: &str, task: Task) -> Result<(Component, Endpoint), Error> {
+        let node = inventory.find(word, &self.pattern).filter(|it| it.id.is_node() || rank(&it.id) < 2);
         let node = node.ok_or_else(|| Error::NoNode(word.to_owned()))?;
-        let endpoint = inventory.controller_of(&node.id).ok_or_else(|| Error::NoBmc(node.id.clone()))?;
+        let endpoint = controller_of(inventory, &node.id).ok_or_else(|| Error::NoBmc(node.id.clone()))?;
+        if matches!(task, Task::Power { .. }) {
+            may_switch(node.lock.as_ref()).map_err(|it| Error::Locked(node.id.clone(), it))?;
+        }
         Ok((node.clone(), endpoint.clone()))
     }
 
     /// One node, when its BMC is free and there is room; logs what fails.
-    async fn switch(&self, node: &Component, endpoint: &Endpoint, order: Order) -> Result<State, Error> {
-        let turn = Arc::clone(self.turns().entry(endpoint.id.clone()).or_default());
-        let done = self.wait_and_command(&turn, node, endpoint, order).await;
-        let mut turns = self.turns();
-        drop(turn);
-        if turns.get(&endpoint.id).is_some_and(|it| Arc::strong_count(it) == 1) {
-            turns.remove(&endpoint.id);
-        }
-        drop(turns);
+    async fn switch(
+        self: &Arc<Self>,
+        node: &Component,
+        endpoint: &Endpoint,
+        order: Order,
+    ) -> Result<Seen, Error> {
+        let done = self.wait_and_command(node, endpoint, order).await;
+        self.forget(&endpoint.id);
         if let Err(error) = &done {
-            let boots = order.action.is_some_and(Action::boots);
+            let action = order.task.action();
+            let boots = action.is_some_and(Action::boots) && node.id.is_node();
             if boots && !matches!(error, Error::Impossible(_) | Error::Stopping(_)) {
                 let why = if error.is_unreachable() { "bmc-unreachable" } else { "bmc-failed" };
                 let detail = format!("power: {}", Causes(error));
                 let event = BootEvent::new(Service::Power, BootStage::PowerOn, detail).node(Some(&node.id));
                 event.result(StageResult::Failed).fact("why", why).send();
             }
-            let verb = order.action.map_or("status", Action::name);
+            let verb = action.map_or("status", Action::name);
             let causes = Causes(error);
             if error.is_unreachable() {
                 daemon::event!(event::BMC_UNREACHABLE, node = node.id, "power {verb}: {causes}");
-            } else if order.changes() {
+            } else if order.task != Task::Look {
                 daemon::event!(event::POWER_FAILED, node = node.id, "power {verb}: {causes}");
             }
         }
@@ -175,37 +266,65 @@ impl Switchboard {
     }
 
     async fn wait_and_command(
-        &self,
-        turn: &tokio::sync::Mutex<()>,
+        self: &Arc<Self>,
         node: &Component,
         endpoint: &Endpoint,
         order: Order,
-    ) -> Result<State, Error> {
+    ) -> Result<Seen, Error> {
         let bmc = &endpoint.id;
+        let room = if order.task == Task::Look { &self.looks } else { &self.commands };
         // First the BMC, then the room, so that commands which wait for one BMC take no room from others.
-        let turn = async { (turn.lock().await, self.limit.acquire().await) };
-        let _turn = tokio::select! {
-            () = self.stop.cancelled() => return Err(Error::Stopping(bmc.clone())),
-            turn = timeout_at(order.deadline, turn) => turn.map_err(|_| Error::NoTurn(bmc.clone()))?,
+        let place = async {
+            let turn = self.turn(bmc).lock_owned().await;
+            (turn, Arc::clone(room).acquire_owned().await.ok())
         };
+        let far = Instant::now() + Duration::from_secs(86_400);
+        let place = tokio::select! {
+            () = self.stop.cancelled() => return Err(Error::Stopping(bmc.clone())),
+            place = timeout_at(order.until.unwrap_or(far), place) => {
+                place.map_err(|_| Error::NoTurn(bmc.clone()))?
+            }
+        };
+        let place = Place { _turn: place.0, _room: place.1 };
         let deadline = self.config.deadline();
+        let own = Instant::now() + deadline + self.patience(order);
         tokio::select! {
             () = self.out_of_time() => Err(Error::Stopping(bmc.clone())),
-            done = timeout_at(order.deadline, self.command(node, endpoint, order)) => {
+            done = timeout_at(order.until.map_or(own, |it| it.min(own)), self.command(node, endpoint, order, place)) => {
                 done.map_err(|_| Error::Late { bmc: bmc.clone(), deadline })?
             }
         }
     }
 
-    async fn command(&self, node: &Component, endpoint: &Endpoint, order: Order) -> Result<State, Error> {
-        let session = self.bmcs.open(endpoint).await?;
-        if order.action.is_some_and(Action::boots) {
+    /// What the limit of nodes switched on within a second may add, where nobody waits for the whole; each step at
+    /// the BMC has its own limit all the same.
+    fn patience(&self, order: Order) -> Duration {
+        let is_power = matches!(order.task, Task::Power { .. });
+        if is_power && order.until.is_none() { Duration::from_secs(3600) } else { Duration::ZERO }
+    }
+
+    async fn command(
+        self: &Arc<Self>,
+        node: &Component,
+        endpoint: &Endpoint,
+        order: Order,
+        place: Place,
+    ) -> Result<Seen, Error> {
+        let step = if order.task == Task::Look { LOOK_MAX } else { STEP_MAX };
+        let link = self.bmcs.link(endpoint, &node.id, step).await?;
+        if order.task.action().is_some_and(Action::boots) && node.id.is_node() {
             self.open_window(&node.id).await;
         }
-        let done = Wired { session: &session, node, bmc: &endpoint.id }.carry_out(order).await;
-        if let Err(error) = session.close().await {
-            tracing::debug!(%error, "{} did not confirm the end of the session", endpoint.id);
-        }
+        let wired = Wired { link: &link, node, bmc: &endpoint.id, inrush: &self.inrush };
+        let done = wired.carry_out(order).await;
+        // Whoever asked need not wait for the end of the session; who asks next does.
+        let board = Arc::clone(self);
+        let bmc = endpoint.id.clone();
+        self.spawn(async move {
+            link.close().await;
+            drop(place);
+            board.forget(&bmc);
+        });
         done
     }
 
@@ -227,62 +346,46 @@ impl Switchboard {
         tokio::time::sleep(STOP_MAX).await;
     }
 
-    fn turns(&self) -> MutexGuard<'_, HashMap<Xname, Arc<tokio::sync::Mutex<()>>>> {
+    fn turn(&self, bmc: &Xname) -> Turn {
+        Arc::clone(self.turns().entry(bmc.clone()).or_default())
+    }
+
+    /// Forgets a BMC's turn if nobody has it or waits for it.
+    fn forget(&self, bmc: &Xname) {
+        let mut turns = self.turns();
+        if turns.get(bmc).is_some_and(|it| Arc::strong_count(it) == 1) {
+            turns.remove(bmc);
+        }
+    }
+
+    fn turns(&self) -> MutexGuard<'_, HashMap<Xname, Turn>> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A session with a node's BMC.
-struct Wired<'a> {
-    session: &'a Session,
-    node: &'a Component,
-    bmc: &'a Xname,
+/// A BMC's turn, and room among all that are spoken to.
+struct Place {
+    _turn: OwnedMutexGuard<()>,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
-impl Wired<'_> {
-    async fn carry_out(&self, order: Order) -> Result<State, Error> {
-        let now = self.state().await?;
-        let plan = order.action.map(|it| it.plan(now)).transpose().map_err(Error::Impossible)?;
-        if let Some(boot) = order.boot {
-            let boot = BootOverride { device: boot.into(), persistent: false, efi: false };
-            self.session.set_boot_device(boot).await.map_err(|it| self.failed(it))?;
-        }
-        let (Some(action), Some(plan)) = (order.action, plan) else { return Ok(now) };
-        let Some(send) = plan.send else { return Ok(now) };
-        self.session.chassis_control(send).await.map_err(|it| self.failed(it))?;
-        let (id, name) = (&self.node.id, action.name());
-        daemon::event!(event::POWER_DONE, node = id, "{} was told: power {name}", self.bmc);
-        if action.boots() {
-            let detail = format!("{} switched power {name}", self.bmc);
-            BootEvent::new(Service::Power, BootStage::PowerOn, detail).node(Some(id)).send();
-        }
-        match plan.until {
-            None => self.state().await,
-            Some(until) => self.reach(until).await,
-        }
+/// An outcome as the API shows it.
+pub(crate) fn outcome(node: String, result: Result<Seen, String>) -> Outcome {
+    match result {
+        Ok(seen) => Outcome { node, ok: true, state: Some(seen.state), error: None },
+        Err(error) => Outcome { node, ok: false, state: None, error: Some(error) },
     }
+}
 
-    async fn state(&self) -> Result<State, Error> {
-        let status = self.session.chassis_status().await.map_err(|it| self.failed(it))?;
-        Ok(if status.power_on { State::On } else { State::Off })
-    }
+/// Whether what became of one decides whether the other is tried.
+fn is_bound(one: &Xname, other: &Xname, is_off: bool) -> bool {
+    if is_off { other.is_within(one) && other != one } else { one.is_within(other) && one != other }
+}
 
-    /// Asks until the state is there.
-    async fn reach(&self, until: State) -> Result<State, Error> {
-        let started = Instant::now();
-        let mut poll = tokio::time::interval(POLL);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while started.elapsed() < REACH_MAX {
-            poll.tick().await;
-            if self.state().await? == until {
-                return Ok(until);
-            }
-        }
-        Err(Error::NotReached { bmc: self.bmc.clone(), state: until.name(), waited: REACH_MAX })
-    }
-
-    fn failed(&self, source: ipmi::Error) -> Error {
-        Error::Bmc { bmc: self.bmc.clone(), address: self.session.address(), source }
+fn tell(told: &mpsc::Sender<Report>, report: Report) {
+    // There is room for each; who has gone away is told nothing.
+    if let Err(error) = told.try_send(report) {
+        tracing::debug!("nobody waits for {}", error.into_inner().0);
     }
 }
 

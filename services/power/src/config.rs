@@ -1,5 +1,8 @@
 //! `[power]` of the document.
 
+mod scopes;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -8,14 +11,18 @@ use serde::Deserialize;
 
 use crate::model::Policy;
 
+pub(crate) use scopes::{Scoped, TlsMode};
+
 /// Above this the answer would come after the HTTP server has given the request up, which it does after 60 s.
 const DEADLINE_MAX_S: u64 = 55;
 
 /// The most nodes that are switched on at once: what the fuses of a hall bear is the site's to know.
 const STAGE_MAX: usize = 1024;
+/// The most nodes that are switched on within a second.
+const INRUSH_MAX: u32 = 10_000;
 
 /// What power is told.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// What is done, after the head was started, about nodes that are on without having booted: `off`, `list` or
@@ -27,10 +34,21 @@ pub(crate) struct Config {
     recover_stage: usize,
     /// How long the nodes of a stage have to ask for their scripts, before the next stage begins.
     recover_wait: Span,
-    /// BMCs spoken to at once, 1 to 1024. The default goes through a thousand dead ones within the deadline.
+    /// BMCs spoken to at once, 1 to 1024; as many again where power is only looked at. The default goes through a
+    /// thousand dead ones within the deadline.
     pub(crate) concurrency: usize,
-    /// How long a request may take, in seconds, 1 to 55. Our own clients wait 30 s for the answer.
+    /// Nodes whose power is switched on within a second, 1 to 10000, so that a hall's fuses bear it; 0: no limit.
+    pub(crate) inrush: u32,
+    /// How long one BMC may take for one command, and a request that waits for its answer, in seconds, 1 to 55. Our
+    /// own clients wait 30 s for the answer.
     deadline_s: u64,
+    /// How a BMC's certificate is believed: `pin` (the first that is shown, and no other), `ca` or `insecure`; by
+    /// xname, `class:<name>` or `default`.
+    pub(crate) tls: Scoped<TlsMode>,
+    /// The roots of `ca`, in PEM; without it those of the system.
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// FreeIPMI's names of what to work around, by xname, `class:<name>` or `default`, beside those of the inventory.
+    pub(crate) workarounds: Scoped<Vec<String>>,
 }
 
 /// What is done about nodes that are on without having booted.
@@ -50,7 +68,11 @@ impl Default for Config {
             recover_stage: 32,
             recover_wait: Span(Duration::from_secs(300)),
             concurrency: 256,
+            inrush: 100,
             deadline_s: 25,
+            tls: Scoped::default(),
+            tls_ca: None,
+            workarounds: Scoped::default(),
         }
     }
 }
@@ -66,6 +88,15 @@ impl Config {
             stage.contains(&config.recover_stage),
             "power.recover_stage is 1 to {STAGE_MAX} nodes"
         );
+        anyhow::ensure!(
+            config.inrush <= INRUSH_MAX,
+            "power.inrush is 1 to {INRUSH_MAX} nodes a second, or 0"
+        );
+        config.tls.check("power.tls")?;
+        config.workarounds.check("power.workarounds")?;
+        for name in config.workarounds.values().flatten() {
+            name.parse::<ipmi::Workarounds>().context("read power.workarounds")?;
+        }
         Ok(config)
     }
 

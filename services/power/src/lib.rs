@@ -2,10 +2,11 @@
 //!
 //! | what | where |
 //! | --- | --- |
-//! | callers | pilotctl, console (`&R`) |
-//! | socket | `/run/pilothouse/power.sock` |
+//! | callers | pilotctl, console (`&R`), `ochami pcs`, powerman's clients |
+//! | socket | `/run/pilothouse/power.sock`; TCP `powerman` on the loopback, port 10101 |
 //! | tables | none: nodes and BMCs come from the Mirror of inventory, secrets by its `client.rs`; who has booted, boot says |
-//! | specification | IPMI 2.0 section 28 by the library `ipmi` |
+//! | kept | `certificates.json`: the BMCs' certificates as they were shown first |
+//! | specification | IPMI 2.0 section 28 by the library `ipmi`, Redfish by the library `redfish`, OpenCHAMI's power-control, powerman 2.4.4 |
 
 mod api;
 mod bmc;
@@ -14,6 +15,8 @@ mod command;
 mod config;
 mod error;
 mod model;
+mod pcs;
+mod powerman;
 mod recover;
 
 use std::sync::Arc;
@@ -28,6 +31,8 @@ use web::mirror::Mirror;
 pub use crate::bmc::{Bmcs, OpenError};
 use crate::command::Switchboard;
 use crate::config::Config;
+use crate::pcs::Pcs;
+use crate::powerman::Powerman;
 use crate::recover::Recoverer;
 
 /// Checks `[power]` of the document.
@@ -49,7 +54,8 @@ pub async fn serve(context: Context) -> anyhow::Result<()> {
     let mirror =
         Mirror::<Inventory>::load(&context.paths.state, "inventory").context("load the last good copy")?;
     let inventory = Client::unix(context.socket_of(Service::Inventory));
-    let bmcs = Bmcs::new(inventory.clone());
+    let bmcs = Bmcs::new(inventory.clone()).with_trust(&context, &config)?;
+    let recovery = config.recovery();
     let pattern = context.document.cluster.host_pattern.clone();
     let windows = join::Config::parse(&context.document)?.uses_windows();
     let join = windows.then(|| Client::unix(context.socket_of(Service::Join)));
@@ -57,8 +63,13 @@ pub async fn serve(context: Context) -> anyhow::Result<()> {
     let board = board.with_join(join);
     let board = Arc::new(board);
     let boot = boot::client::Client::unix(context.socket_of(Service::Boot));
-    let recoverer = Recoverer::new(Arc::clone(&board), boot, config.recovery(), context.stop.clone());
-    let router = api::router(Arc::clone(&board), Arc::clone(&recoverer));
+    let recoverer = Recoverer::new(Arc::clone(&board), boot, recovery, context.stop.clone());
+    let pcs = Pcs::new(Arc::clone(&board));
+    let router = api::router(Arc::clone(&board), Arc::clone(&recoverer)).merge(pcs::router(pcs));
+    let powerman = Powerman::new(Arc::clone(&board));
+    for listener in context.sockets().tcp("powerman").context("take the inherited socket powerman")? {
+        board.spawn(Arc::clone(&powerman).serve(listener, context.stop.clone()));
+    }
     context.ready("power commands are taken")?;
     let follow = mirror.follow_socket(inventory, context.stop.clone());
     let (served, (), ()) = tokio::join!(web::serve(&context, router), follow, recoverer.watch(&context));

@@ -1,14 +1,17 @@
 //! What a power command means for a node in a given state. Pure.
 
 mod recover;
+mod transition;
 
-use domain::inventory::Lock;
+use domain::Xname;
+use domain::inventory::{Endpoint, Inventory, Lock};
 use ipmi::boot::BootDevice;
 use ipmi::chassis::PowerAction;
 use serde::{Deserialize, Serialize};
 
 pub use recover::{Policy, Verdict};
 pub(crate) use recover::{Probe, arrived, judge};
+pub(crate) use transition::{Operation, Step, is_off, patience};
 
 /// What may be asked of nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +101,26 @@ impl Action {
     }
 }
 
+/// What a component stands in comes before it: a chassis 0, a blade 1, a node and all else 2.
+#[must_use]
+pub(crate) fn rank(id: &Xname) -> i8 {
+    match id.kind().name() {
+        "Chassis" => 0,
+        "ComputeModule" => 1,
+        _ => 2,
+    }
+}
+
+/// The controller that switches a component: of a node its BMC, of a blade and of a chassis the chassis' own.
+pub(crate) fn controller_of<'a>(inventory: &'a Inventory, id: &Xname) -> Option<&'a Endpoint> {
+    if rank(id) == 2 {
+        return inventory.controller_of(id);
+    }
+    let chassis = id.ancestry().find(|it| rank(it) == 0)?;
+    let listed = inventory.controller_of(id).filter(|it| it.nodes.contains(id));
+    listed.or_else(|| inventory.endpoint(&chassis.child('b', 0).ok()?))
+}
+
 /// Whether a node with this lock may be switched or told where to boot from; its state may always be asked for.
 ///
 /// # Errors
@@ -130,8 +153,9 @@ impl From<Boot> for BootDevice {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::{Action, Lock, Plan, PowerAction, State, may_switch};
+    use super::{Action, Lock, Plan, PowerAction, State, may_switch, rank};
 
     #[test]
     fn a_locked_node_says_by_whom_and_why() {
@@ -139,6 +163,12 @@ mod tests {
         let told = may_switch(Some(&Lock { by, reason, since }));
         assert_eq!(told, Err("locked by alice since 2026-01-01T00:00:00Z: memory errors".to_owned()));
         assert_eq!(may_switch(None), Ok(()));
+    }
+
+    #[test]
+    fn what_others_stand_in_comes_first() {
+        let rank = |text: &str| rank(&text.parse().unwrap());
+        assert!(rank("x1000c0") < rank("x1000c0s1") && rank("x1000c0s1") < rank("x1000c0s1b0n0"));
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl Recoverer {
             }
             let nodes = some.iter().map(|it| it.node.to_string()).collect();
             let request = Request { nodes, action: None, boot: None };
-            let outcomes = Arc::clone(&self.board).carry_out(request).await.context("ask the BMCs")?;
+            let outcomes = Arc::clone(&self.board).carry_out(request).await;
             for (node, outcome) in some.into_iter().zip(outcomes) {
                 match outcome.state {
                     Some(State::On) => on.push(node),
@@ -231,15 +231,11 @@ impl Recoverer {
         let words = nodes.iter().map(ToString::to_string).collect();
         let request = Request { nodes: words, action: Some(Action::Cycle), boot: None };
         let mut waiting = Vec::new();
-        match Arc::clone(&self.board).carry_out(request).await {
-            Ok(outcomes) => {
-                for (node, outcome) in nodes.iter().zip(outcomes) {
-                    let verdict = if outcome.ok { Verdict::Waiting } else { Verdict::Failed };
-                    self.tell(node, verdict, outcome.error);
-                    waiting.extend(outcome.ok.then(|| node.clone()));
-                }
-            }
-            Err(error) => nodes.iter().for_each(|it| self.tell(it, Verdict::Failed, Some(error.to_string()))),
+        let outcomes = Arc::clone(&self.board).carry_out(request).await;
+        for (node, outcome) in nodes.iter().zip(outcomes) {
+            let verdict = if outcome.ok { Verdict::Waiting } else { Verdict::Failed };
+            self.tell(node, verdict, outcome.error);
+            waiting.extend(outcome.ok.then(|| node.clone()));
         }
         let end = Instant::now() + limit;
         let mut asks = interval(ASK_EVERY);

@@ -7,7 +7,11 @@ mod it {
     mod commands;
     mod faults;
     mod head;
+    mod pcs;
+    mod powerman;
     mod recover;
+    mod redfish;
     mod rights;
     mod simulator;
+    mod stream;
 }

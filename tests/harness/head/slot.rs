@@ -1,6 +1,6 @@
 //! One service's place: its sockets, which outlive its process, and its process.
 
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -77,6 +77,11 @@ impl Slot {
             Service::Gateway => held.extend([tcp("plain", ports.plain)?, tcp("tls", ports.tls)?]),
             Service::Images => held.push(tcp("images", ports.images)?),
             Service::Dhcp => held.extend([udp("dhcp", ports.dhcp)?, udp("tftp", ports.tftp)?]),
+            // Who connects is known over the loopback alone.
+            Service::Power => {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, ports.powerman));
+                held.push(Held::Tcp("powerman", listener.context("listen for powerman's clients")?));
+            }
             Service::Timeline => {
                 held.push(Held::Datagram("events", events::bind(&events::passed_on(folder))?))
             }

@@ -104,6 +104,20 @@ pub(super) async fn show_credential(
     found.map(|it| Json(it).into_response()).ok_or_else(missing)
 }
 
+/// Takes the account that power has just given a BMC, and has tried; for its process alone, as above.
+pub(super) async fn replace_credential(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Json(credential): Json<Credential>,
+) -> Result<Response, Error> {
+    if caller.uid.and_then(Service::of_uid) != Some(Service::Power) {
+        return Err(Error::Forbidden("an account is replaced by the service power alone; PUT bmc-credentials sets one"));
+    }
+    let endpoint = find(&app, &name)?;
+    store(&app, endpoint.id.as_str(), &credential).await
+}
+
 /// Scope and user, never a secret.
 pub(super) async fn list_credentials(State(app): State<App>) -> Response {
     refresh_vault(&app).await;
@@ -134,6 +148,10 @@ pub(super) async fn put_credential(
     Json(credential): Json<Credential>,
 ) -> Result<Response, Error> {
     let scope = parse_scope(&scope)?;
+    store(&app, &scope, &credential).await
+}
+
+async fn store(app: &App, scope: &str, credential: &Credential) -> Result<Response, Error> {
     let kg = credential.kg.as_deref().unwrap_or_default();
     if [credential.user.as_str(), &credential.password, kg].iter().any(|it| it.len() > TEXT_MAX) {
         return Err(Error::Refused(
@@ -141,11 +159,11 @@ pub(super) async fn put_credential(
             format!("user, password and kg have at most {TEXT_MAX} bytes"),
         ));
     }
-    let row = app.vault.seal(&scope, &credential)?;
+    let row = app.vault.seal(scope, credential)?;
     let mut write = app.store.write().await?;
     write.put_credential(&row).await?;
     write.commit().await?;
-    reload_vault(&app).await;
+    reload_vault(app).await;
     Ok(no_content())
 }
 

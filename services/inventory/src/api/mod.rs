@@ -244,7 +244,10 @@ fn own_routes() -> Router<App> {
             path("GET,PATCH", scoped(get(bmcs::show), READ).merge(scoped(patch(bmcs::update), WRITE))),
         )
         // No scope: the handler asks who is at the other end of the socket, which no token can say.
-        .route(&format!("{base}/bmcs/{{xname}}/credential"), path("GET", get(bmcs::show_credential)))
+        .route(
+            &format!("{base}/bmcs/{{xname}}/credential"),
+            path("GET,PUT", get(bmcs::show_credential).put(bmcs::replace_credential)),
+        )
         .route(&format!("{base}/bmc-credentials"), path("GET", scoped(get(bmcs::list_credentials), WRITE)))
         .route(
             &format!("{base}/bmc-credentials/{{scope}}"),

@@ -157,6 +157,7 @@ const OWN: &[Row] = &[
     ("get", "/pilothouse/v1/bmcs/{xname}", R, "A controller", &[], "", &[("200", "Bmc")]),
     ("patch", "/pilothouse/v1/bmcs/{xname}", W, "Change how a controller is reached", &[], "BmcPatch", &[("200", "Bmc"), ("409", "!")]),
     ("get", "/pilothouse/v1/bmcs/{xname}/credential", R, "What opens a controller; for power and console on the socket alone", &[], "", &[("200", "Credential"), ("403", "!")]),
+    ("put", "/pilothouse/v1/bmcs/{xname}/credential", W, "Replace what opens a controller; for power on the socket alone", &[], "Credential", DONE),
     ("get", "/pilothouse/v1/bmc-credentials", W, "For whom accounts are stored", &[], "", &[("200", "Accounts")]),
     ("put", "/pilothouse/v1/bmc-credentials/{scope}", W, "Store an account: an xname, class:<name> or default", &[], "Credential", DONE),
     ("delete", "/pilothouse/v1/bmc-credentials/{scope}", W, "Forget an account", &[], "", DONE),

@@ -1,8 +1,10 @@
 //! Which account is used, and when it is read again.
 
-use serde_json::json;
+use power::client::rotate_password;
+use tests::redfish::{Quirk, Redfish, USER};
+use web::Client;
 
-use super::head::{Head, endpoint, node};
+use super::head::{Head, endpoint, node, redfish};
 use super::simulator::{PASSWORD, Simulator};
 
 #[tokio::test]
@@ -34,13 +36,36 @@ async fn an_account_that_changed_is_read_again() {
 }
 
 #[tokio::test]
-async fn a_bmc_of_another_protocol_or_name_is_told() {
+async fn a_new_password_is_tried_before_it_is_stored() {
+    let bmc = Redfish::start(1, &[]).await.unwrap();
+    let head = Head::with_accounts(redfish(1, bmc.address().port()), "", &[1]).await;
+    let client = Client::unix(&head.socket);
+    rotate_password(&client, "x0c0s1b0").await.unwrap();
+    let (user, password) = head.account(1);
+    assert_eq!((user.as_str(), password.as_str()), (USER, bmc.password().as_str()));
+    assert!(password != PASSWORD && password.len() == 16, "{password}");
+    assert_eq!(head.done("nid001", None).await, "off");
+    assert_eq!(bmc.session_count(), 0);
+
+    bmc.set_quirks(&[Quirk::RepeatsSecrets]);
+    let refused = rotate_password(&client, "x0c0s1b0").await.unwrap_err().to_string();
+    assert!(refused.contains("stays as it was") && refused.contains("x0c0s1b0"), "{refused}");
+    assert_eq!((bmc.password(), head.account(1).1), (password.clone(), password.clone()));
+
+    bmc.set_quirks(&[]);
+    head.refuse_writes();
+    let refused = rotate_password(&client, "x0c0s1b0").await.unwrap_err().to_string();
+    assert!(refused.contains("the old one was set again"), "{refused}");
+    assert_eq!(bmc.password(), password);
+    assert!(!refused.contains(&password));
+}
+
+#[tokio::test]
+async fn a_new_password_is_set_over_ipmi_too() {
     let bmc = Simulator::start();
     let head = Head::with_accounts(node(1, bmc.port), "", &[1]).await;
-    let mut row = endpoint(1, bmc.port, 1);
-    row["row"]["protocol"] = json!("redfish");
-    head.tell(row).await;
-    let reason = head.refused("nid001", None).await;
-    assert!(reason.contains("BMC x0c0s1b0 is set to redfish"), "{reason}");
-    assert_eq!(head.asked(1), 0);
+    rotate_password(&Client::unix(&head.socket), "x0c0s1b0").await.unwrap();
+    let password = head.account(1).1;
+    assert!(password != PASSWORD && password.len() == 16);
+    assert_eq!(head.done("nid001", None).await, "off");
 }

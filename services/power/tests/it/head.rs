@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,11 +32,14 @@ const LIMIT: Duration = Duration::from_secs(60);
 struct Accounts {
     known: Mutex<HashMap<String, (String, String)>>,
     asked: Mutex<HashMap<String, usize>>,
+    read_only: Mutex<bool>,
 }
 
 /// A running service; it goes when dropped.
 pub(crate) struct Head {
     pub(crate) socket: PathBuf,
+    /// Where powerman's clients are taken.
+    pub(crate) powerman: SocketAddr,
     pub(crate) stop: CancellationToken,
     pub(crate) served: JoinHandle<anyhow::Result<()>>,
     pub(crate) folder: tempfile::TempDir,
@@ -61,6 +65,13 @@ pub(crate) fn endpoint(number: u16, port: u16, credential_version: u32) -> Value
     json!({"kind": "endpoint", "id": id, "row": row})
 }
 
+/// The rows of node N and of its BMC, which speaks Redfish at this port of the loopback.
+pub(crate) fn redfish(number: u16, port: u16) -> Vec<Value> {
+    let mut rows = node(number, port);
+    rows[1]["row"]["protocol"] = json!("redfish");
+    rows
+}
+
 impl Head {
     /// Starts on a last good copy with these rows; `table` is added to the document.
     pub(crate) async fn start(rows: Vec<Value>, table: &str) -> Self {
@@ -84,10 +95,15 @@ impl Head {
         power::check(&document).unwrap();
         let paths = Paths { config: at("none"), run: at("run"), state: at("state"), credentials: None };
         let (socket, stop) = (at("run/power.sock"), CancellationToken::new());
-        let listen = vec![("http".to_owned(), Address::Unix(socket.clone()))];
+        // Free now; whoever takes it in between makes the test fail with a clear error.
+        let powerman = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let listen = vec![
+            ("http".to_owned(), Address::Unix(socket.clone())),
+            ("powerman".to_owned(), Address::Tcp(powerman)),
+        ];
         let context = Context::new(Service::Power, paths, document, listen, stop.clone()).unwrap();
         let served = tokio::spawn(power::serve(context));
-        let head = Self { socket, stop, served, folder, accounts, feed, _inventory: inventory };
+        let head = Self { socket, powerman, stop, served, folder, accounts, feed, _inventory: inventory };
         head.until_live().await;
         head
     }
@@ -109,6 +125,21 @@ impl Head {
     pub(crate) fn set_account(&self, number: u16, password: &str) {
         let account = (USER.to_owned(), password.to_owned());
         self.accounts.known.lock().unwrap().insert(format!("x0c0s{number}b0"), account);
+    }
+
+    /// The account that the inventory has for this node's BMC.
+    pub(crate) fn account(&self, number: u16) -> (String, String) {
+        self.accounts.known.lock().unwrap()[&format!("x0c0s{number}b0")].clone()
+    }
+
+    /// Has the inventory store nothing more.
+    pub(crate) fn refuse_writes(&self) {
+        *self.accounts.read_only.lock().unwrap() = true;
+    }
+
+    /// The health issues of the service.
+    pub(crate) fn issues(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("run/power/issues.json")).unwrap_or_default()
     }
 
     /// How often the account of this node's BMC was asked for.
@@ -180,6 +211,15 @@ fn inventory(accounts: Arc<Accounts>, feed: broadcast::Sender<String>) -> Router
             None => Err(StatusCode::NOT_FOUND),
         }
     };
+    let replace =
+        async |State(accounts): State<Arc<Accounts>>, Path(bmc): Path<String>, body: axum::Json<Value>| {
+            let [user, password] = ["user", "password"].map(|it| body[it].as_str().unwrap().to_owned());
+            if *accounts.read_only.lock().unwrap() {
+                return StatusCode::SERVICE_UNAVAILABLE;
+            }
+            accounts.known.lock().unwrap().insert(bmc, (user, password));
+            StatusCode::NO_CONTENT
+        };
     let changes = async move || {
         let first = "{\"seq\":1}\n".to_owned();
         let lines =
@@ -193,7 +233,7 @@ fn inventory(accounts: Arc<Accounts>, feed: broadcast::Sender<String>) -> Router
         Body::from_stream(lines)
     };
     Router::new()
-        .route("/pilothouse/v1/bmcs/{bmc}/credential", get(show))
+        .route("/pilothouse/v1/bmcs/{bmc}/credential", get(show).put(replace))
         .route("/changes", get(changes))
         .with_state(accounts)
 }
