@@ -48,6 +48,8 @@ pub struct Ports {
     pub tftp: u16,
     /// the second front door, TCP
     pub front: u16,
+    /// conman's protocol, TCP on the loopback
+    pub conman: u16,
     /// powerman's protocol, TCP on the loopback
     pub powerman: u16,
 }
@@ -107,6 +109,7 @@ impl Ports {
             dhcp: base + 67,
             tftp: base + 69,
             front: base + 82,
+            conman: base + 90,
             powerman: base + 1,
         }
     }

@@ -23,7 +23,8 @@ static COUNT: LazyLock<Regex> =
 /// Shows the place where they part.
 pub fn compare(machine: &[u8], log: &str, later: bool) -> anyhow::Result<()> {
     let machine: String = machine.iter().filter_map(|it| shown(*it)).flatten().collect();
-    let log: String = OURS.replace_all(log, "").chars().filter(|it| !it.is_whitespace()).collect();
+    // Whether a zero is shown depends on what stands before it.
+    let log: String = OURS.replace_all(log, "").replace("^@", "").chars().filter(|it| !it.is_whitespace()).collect();
     let begin = if later && !log.is_empty() { machine.len().saturating_sub(log.len()) } else { 0 };
     let machine = &machine[begin..];
     let same = machine.bytes().zip(log.bytes()).take_while(|(a, b)| a == b).count();
@@ -52,11 +53,14 @@ pub fn counted(log: &str) -> Vec<u32> {
 /// A byte as conman's `sanitize` writes it; none is shown as nothing.
 fn shown(byte: u8) -> Option<Vec<char>> {
     match byte {
-        0 | b'\t' | b'\r' | b'\n' | b' ' => None,
+        0 | b'\r' | b'\n' | b' ' => None,
         b'!'..=b'~' => Some(vec![char::from(byte)]),
         1..=31 => Some(vec!['^', char::from(byte + 64)]),
         127 => Some(vec!['^', '?']),
-        _ => Some(vec!['~']),
+        128..=159 => Some(vec!['~', char::from(byte - 64)]),
+        160 => Some(vec!['`']), // Its blank is one.
+        255 => Some(vec!['~', '?']),
+        _ => Some(vec!['`', char::from(byte - 128)]),
     }
 }
 

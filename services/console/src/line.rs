@@ -1,61 +1,83 @@
-//! One line: its SOL is opened, what comes is logged and published, and it is opened again when it is lost.
+//! One line: it is opened, what comes is logged and published, and it is opened again when it is lost.
 
+mod connection;
+mod port;
+mod serial;
+mod sol;
+mod stream;
+mod tell;
+mod telnet;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemon::BootEvent;
-use domain::inventory::Endpoint;
-use domain::{BootStage, Service, StageResult, event};
-use futures_util::FutureExt;
-use ipmi::{Deactivation, Session, Sol, SolEvent, SolOptions};
+use ipmi::SessionOptions;
 use power::Bmcs;
 use time::OffsetDateTime;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
-use crate::hub::Console;
-use crate::log::Log;
-use crate::model::{MARK, Scribe, Sight, Watch, mark_line};
+use crate::hub::{Console, Hub};
+use crate::keeper::Keeper;
+use crate::model::{Scribe, Waits, Watch};
+use connection::{Connection, Event};
+use stream::Stream;
 
-/// The first wait after a line was lost; it doubles.
-const WAIT_FIRST: Duration = Duration::from_millis(500);
-/// The longest wait: a dead BMC is asked this often.
-const WAIT_MAX: Duration = Duration::from_secs(20);
-/// Waits after a refused account, which BMCs lock after a few failures; a changed account ends them.
-const REFUSED_FIRST: Duration = Duration::from_secs(30);
-const REFUSED_MAX: Duration = Duration::from_secs(300);
-/// A line that lasted this long was a good one, and the waits start over.
-const GOOD: Duration = Duration::from_secs(30);
-/// How long a BMC may take to confirm the end.
-const GIVE_BACK_MAX: Duration = Duration::from_secs(2);
-/// Different reasons that are told while a line is lost; a BMC that finds more is told of no more.
-const REASONS_MAX: usize = 8;
+pub(crate) use connection::{SolLine, Writer};
+pub(crate) use port::Port;
+pub(crate) use sol::place as place_of;
+
+/// Lines that are opened at once: each takes a session's memory meanwhile, and thousands of BMCs may be off.
+const OPENING_MAX: usize = 1024;
+/// What is said of a gap that began before this process.
+const NOT_RUNNING: &str = "the service did not run";
+
+/// What all lines need.
+pub(crate) struct Places {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) bmcs: Bmcs,
+    pub(crate) keeper: Keeper,
+    /// How sessions are held.
+    pub(crate) options: SessionOptions,
+    /// The keys of SSH hosts.
+    pub(crate) known_hosts: PathBuf,
+    /// The key to log in to them with, where the unit hands one over.
+    pub(crate) ssh_key: Option<PathBuf>,
+    pub(crate) opening: Semaphore,
+}
+
+impl Places {
+    pub(crate) fn opening() -> Semaphore {
+        Semaphore::new(OPENING_MAX)
+    }
+}
 
 /// One line.
 pub(crate) struct Line {
     console: Arc<Console>,
-    bmcs: Bmcs,
+    places: Arc<Places>,
     name: String,
-    endpoint: Box<Endpoint>,
+    port: Arc<Port>,
     /// The version of the BMC's account.
     account: watch::Receiver<i64>,
-    take_over: bool,
-    log: Log,
     scribe: Scribe,
     watch: Watch,
-    /// Since when nothing was logged; none if nothing ever was.
-    since: Option<OffsetDateTime>,
+    /// Since when nothing was logged, and why; none if nothing ever was.
+    since: Option<(OffsetDateTime, String)>,
+    /// The line is the one that the process before had: nothing is to be told of it.
+    resumed: bool,
+    /// Since when somebody else was found to hold the line.
+    held: Option<Instant>,
     /// Why the line is lost, as far as it was told.
     reasons: Vec<String>,
-    /// Bytes that could not be written to the log.
-    unwritten: usize,
     /// Kept for its room.
-    text: String,
+    text: Vec<u8>,
 }
 
 /// Why a line could not be opened, or was lost.
+#[derive(Debug)]
 struct Loss {
     reason: String,
     /// The BMC does not take the account.
@@ -63,262 +85,176 @@ struct Loss {
 }
 
 impl Loss {
+    fn new(reason: String) -> Self {
+        Self { reason, refused: false }
+    }
+
     fn of(error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self { reason: format!("{:#}", anyhow::Error::new(error)), refused: false }
+        Self::new(format!("{:#}", anyhow::Error::new(error)))
     }
 }
 
 impl Line {
     pub(crate) fn new(
-        config: &Config,
+        places: Arc<Places>,
         console: Arc<Console>,
-        bmcs: Bmcs,
         name: &str,
-        endpoint: Box<Endpoint>,
+        port: Arc<Port>,
         account: watch::Receiver<i64>,
     ) -> Self {
-        let log = Log::new(config, name, &console.node);
-        let since = log.last_written();
+        let scribe = Scribe::new(places.hub.config.log_options);
         Self {
             console,
-            bmcs,
+            places,
             name: name.to_owned(),
-            endpoint,
+            port,
             account,
-            take_over: config.take_over,
-            log,
-            scribe: Scribe::default(),
+            scribe,
             watch: Watch::default(),
-            since,
+            since: None,
+            resumed: false,
+            held: None,
             reasons: Vec::new(),
-            unwritten: 0,
-            text: String::new(),
+            text: Vec::new(),
         }
     }
 
-    /// Logs until the stop, through every loss of the line.
-    pub(crate) async fn keep(mut self, stop: CancellationToken) {
-        let mut wait = WAIT_FIRST;
+    /// Takes over console and log, once the line that the node had before has ended.
+    fn begin(&mut self) {
+        let log = self.places.hub.logs.open(&self.name, &self.console.node);
+        self.since = log.last_written().map(|it| (it, NOT_RUNNING.to_owned()));
+        if self.since.is_some() {
+            self.scribe.go_on(&log.last_line());
+        }
+        self.console.begin(&self.name, Arc::clone(&self.port), log);
+    }
+
+    /// Logs until the stop, through every loss of the line; `resumed` is one that the process before had.
+    pub(crate) async fn keep(mut self, resumed: Option<SolLine>, stop: CancellationToken) {
+        self.begin();
+        let mut waits = Waits::default();
+        let mut ready = resumed.map(Connection::Sol);
+        if ready.is_some() {
+            self.note_resumed();
+        }
         loop {
-            // Boxed, so that a line that waits takes no room for a session: thousands of BMCs may be off.
-            let opened = tokio::select! {
-                () = stop.cancelled() => break,
-                opened = Box::pin(self.open()) => opened,
+            let opened = match ready.take() {
+                Some(connection) => Ok(connection),
+                // Boxed, so that a line that waits takes no room for a session: thousands of BMCs may be off.
+                None => tokio::select! {
+                    () = stop.cancelled() => break,
+                    opened = Box::pin(self.open()) => opened,
+                },
             };
             let loss = match opened {
-                Ok((session, sol)) => {
-                    let since = Instant::now();
-                    let logged = Box::pin(self.log_until_lost(session, sol, &stop));
-                    let Some(loss) = logged.await else { break };
-                    if since.elapsed() > GOOD {
-                        wait = WAIT_FIRST;
-                    }
+                Ok(connection) => {
+                    let begun = Instant::now();
+                    let Some(loss) = Box::pin(self.log_until_lost(connection, &stop)).await else { return };
+                    waits.lasted(begun.elapsed());
                     loss
                 }
                 Err(loss) => loss,
             };
-            let (least, most) =
-                if loss.refused { (REFUSED_FIRST, REFUSED_MAX) } else { (WAIT_FIRST, WAIT_MAX) };
-            wait = wait.clamp(least, most);
+            let wait = waits.next(loss.refused, random());
             self.note_lost(&loss.reason);
+            self.text = Vec::new();
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(jitter(wait)) => wait *= 2,
-                Ok(()) = self.account.changed() => wait = WAIT_FIRST,
+                () = tokio::time::sleep(wait) => {}
+                Ok(()) = self.account.changed() => waits = Waits::default(),
             }
         }
-        self.mark("logging stops: the service stops, or the node changed in the inventory");
-        self.console.disconnect("the line is closed");
+        self.note_end();
     }
 
-    async fn open(&mut self) -> Result<(Session, Sol), Loss> {
-        self.endpoint.credential_version = *self.account.borrow_and_update();
-        let session = self.bmcs.open(&self.endpoint).await.map_err(|error| {
-            let refused = error.is_refusal();
-            Loss { refused, ..Loss::of(error) }
-        })?;
-        let options = SolOptions { take_over: self.take_over, ..SolOptions::default() };
-        match session.activate_sol(options).await {
-            Ok(sol) => Ok((session, sol)),
-            Err(error) => {
-                close(&session).await;
-                let Loss { reason, refused } = Loss::of(error);
-                Err(Loss { reason: format!("BMC {}: {reason}", self.endpoint.id), refused })
-            }
+    async fn open(&mut self) -> Result<Connection, Loss> {
+        let places = Arc::clone(&self.places);
+        let _permit = places.opening.acquire().await;
+        match &*Arc::clone(&self.port) {
+            Port::Sol(endpoint) => self.open_sol(endpoint).await.map(Connection::Sol),
+            port => Stream::open(port, &places).await.map(Connection::Stream),
         }
     }
 
     /// Logs what comes; none: it was stopped.
-    async fn log_until_lost(
-        &mut self,
-        session: Session,
-        mut sol: Sol,
-        stop: &CancellationToken,
-    ) -> Option<Loss> {
-        self.console.connect(sol.writer());
+    async fn log_until_lost(&mut self, mut connection: Connection, stop: &CancellationToken) -> Option<Loss> {
+        self.console.connect(connection.writer());
         self.note_open();
         let lost = loop {
             let event = tokio::select! {
                 biased;
-                event = sol.recv() => event,
+                event = connection.recv() => event,
                 () = stop.cancelled() => break None,
             };
             if let Some(loss) = self.take(event) {
                 break Some(loss);
             }
         };
-        let (id, address) = (self.endpoint.id.clone(), session.address());
-        // What has come was confirmed to the BMC, so nobody else has it.
-        while lost.is_none()
-            && let Some(Ok(event)) = tokio::task::unconstrained(sol.recv()).now_or_never()
-            && self.take(Ok(event)).is_none()
-        {}
-        // Given back, so that the next to ask has the line at once: we ourselves after a restart, most likely.
-        match tokio::time::timeout(GIVE_BACK_MAX, sol.deactivate()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "{id} at {address} did not take its line back"),
-            Err(_) => tracing::debug!("{id} at {address} did not take its line back in time"),
+        if lost.is_some() {
+            self.console.disconnect("the line is lost");
+            connection.close().await;
+            return lost;
         }
-        close(&session).await;
-        lost
+        // What has come was confirmed to the BMC, so nobody else has it.
+        while let Some(event) = connection.recv_now()
+            && self.take(event).is_none()
+        {}
+        let service_stops = self.places.hub.is_stopping();
+        let kept = if service_stops { connection.suspend() } else { Err(connection) };
+        match kept {
+            Ok(rest) => {
+                for event in rest {
+                    self.take(sol::translate(event));
+                }
+                self.console.disconnect("the service is started again");
+            }
+            Err(connection) => {
+                connection.close().await;
+                self.note_end();
+            }
+        }
+        None
     }
 
     /// Takes what came from the line; gives the reason if it was the last.
-    fn take(&mut self, event: Result<SolEvent, ipmi::Error>) -> Option<Loss> {
-        let reason = match event {
-            Ok(SolEvent::Data(data)) => {
-                self.write(&data);
-                self.console.publish(data);
-                return None;
-            }
-            Ok(SolEvent::Break) => {
-                self.mark("serial break");
-                return None;
-            }
-            Ok(SolEvent::Overflow) => {
-                self.mark("the BMC lost characters here");
-                return None;
-            }
-            Ok(SolEvent::Deactivated(Deactivation::Notice)) => {
-                "it ended the line: another took it, or it restarts".to_owned()
-            }
-            Ok(SolEvent::Deactivated(Deactivation::TakenOver)) => "another session took the line".to_owned(),
-            Ok(SolEvent::Deactivated(Deactivation::Inactive)) => {
-                "it ended the line without notice".to_owned()
-            }
-            Err(error) => Loss::of(error).reason,
-        };
-        Some(Loss { reason: format!("BMC {}: {reason}", self.endpoint.id), refused: false })
+    fn take(&mut self, event: Event) -> Option<Loss> {
+        match event {
+            Event::Data(data) => self.write(data),
+            Event::Break => self.mark("serial break"),
+            Event::Overflow => self.mark("the BMC lost characters here"),
+            Event::Lost(loss) => return Some(loss),
+        }
+        None
     }
 
-    fn write(&mut self, data: &[u8]) {
+    fn write(&mut self, data: Vec<u8>) {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
-        let mut sight = None;
-        let watch = &mut self.watch;
-        let look = |line: &str| sight = watch.look(line).or(sight);
-        self.scribe.write(data, OffsetDateTime::now_utc(), &mut text, look);
-        self.append(&text);
+        let (watch, patterns) = (&mut self.watch, &self.places.hub.patterns);
+        let mut sights = Vec::new();
+        self.scribe.write(&data, OffsetDateTime::now_utc(), &mut text, |line, whole| {
+            watch.look(line, whole, patterns, |it| sights.push(it));
+        });
+        self.console.publish(&text, data);
         self.text = text;
-        if let Some(sight) = sight {
+        for sight in sights {
             self.tell_sight(sight);
         }
     }
-
-    /// Tells the timeline. The stage of what fails is where the line could be at the earliest; the timeline knows better.
-    fn tell_sight(&self, sight: Sight) {
-        let event = |stage, detail: &str| {
-            let detail = format!("{detail} on the console of {}", self.name);
-            BootEvent::new(Service::Console, stage, detail).node(Some(&self.console.node))
-        };
-        let failed = |stage, detail, why: &str| {
-            event(stage, detail).result(StageResult::Failed).fact("why", why).send();
-        };
-        match sight {
-            Sight::Stage(stage) => event(stage, "seen").send(),
-            Sight::Disk => {
-                failed(BootStage::DhcpDiscover, "a boot from disk, or from nothing, is seen", "boot-order")
-            }
-            Sight::NoName => {
-                failed(BootStage::Kernel, "a name that is not resolved is seen", "name-resolution")
-            }
-        }
-    }
-
-    fn note_open(&mut self) {
-        self.reasons.clear();
-        let (node, name) = (self.console.node.clone(), &self.name);
-        daemon::event!(event::CONSOLE_OPEN, node = node, "the console of {name} is logged");
-        match self.since.take() {
-            None => self.tell("console open"),
-            Some(since) => self.tell(&format!("console open; nothing was logged since {}", text(since))),
-        }
-    }
-
-    /// Notes why there is no line: each reason once in the journal, the first one in the log.
-    fn note_lost(&mut self, reason: &str) {
-        self.console.disconnect(reason);
-        if self.reasons.len() < REASONS_MAX && !self.reasons.iter().any(|it| it == reason) {
-            let (node, name) = (self.console.node.clone(), &self.name);
-            daemon::event!(event::CONSOLE_LOST, node = node, "the console of {name} is not logged: {reason}");
-            if self.reasons.is_empty() {
-                self.tell(&format!("console lost: {reason}"));
-            }
-            self.reasons.push(reason.to_owned());
-        }
-        self.since.get_or_insert_with(OffsetDateTime::now_utc);
-    }
-
-    /// Says something to the log and to the readers.
-    fn tell(&mut self, message: &str) {
-        self.mark(message);
-        self.console.publish(format!("\r\n{MARK} {message}\r\n").into_bytes());
-    }
-
-    /// Says something to the log.
-    fn mark(&mut self, message: &str) {
-        let text = self.scribe.mark(message, OffsetDateTime::now_utc());
-        self.append(&text);
-    }
-
-    /// Appends to the log; a log that cannot be written keeps nobody from reading the console.
-    fn append(&mut self, text: &str) {
-        let mut written = Ok(());
-        if self.unwritten > 0 {
-            let note = format!("{} bytes could not be written to this log", self.unwritten);
-            written = self.log.append(&format!("\n{}", mark_line(&note, OffsetDateTime::now_utc())));
-            self.unwritten = if written.is_ok() { 0 } else { self.unwritten };
-        }
-        match written.and_then(|()| self.log.append(text)) {
-            Ok(()) => {}
-            Err(error) => {
-                if self.unwritten == 0 {
-                    let (node, name) = (&self.console.node, &self.name);
-                    daemon::event!(
-                        event::CONSOLE_LOST,
-                        node = node,
-                        "the log of {name} cannot be written: {error}"
-                    );
-                }
-                self.unwritten += text.len();
-            }
-        }
-    }
 }
 
-async fn close(session: &Session) {
-    if let Err(error) = session.close().await {
-        tracing::debug!(%error, "{} did not confirm the end of the session", session.address());
+/// A byte of chance, for waits.
+fn random() -> u8 {
+    uuid::Uuid::new_v4().as_bytes()[0]
+}
+
+/// How long ago, for people.
+fn shown(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
     }
-}
-
-/// Half to one and a half of a wait, so that a thousand lines lost at once do not come back at once.
-fn jitter(wait: Duration) -> Duration {
-    let random = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
-    wait / 2 + wait * random / 256
-}
-
-fn text(time: OffsetDateTime) -> String {
-    let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
-    time.format(&format).unwrap_or_default()
 }

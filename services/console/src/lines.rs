@@ -1,23 +1,22 @@
-//! The lines to the BMCs: one task a node, begun, changed and ended as the inventory says.
+//! The lines: one task a node, begun, changed and ended as the inventory says.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::Xname;
-use domain::inventory::{Component, Endpoint, Inventory};
-use power::Bmcs;
+use domain::inventory::Component;
+use ipmi::SolOptions;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use web::mirror::Mirror;
 
-use crate::hub::Hub;
-use crate::line::Line;
+use crate::line::{Line, Places, Port, SolLine, place_of};
+use crate::nodes::{Changed, Nodes};
 
 /// All lines.
 pub(crate) struct Lines {
-    hub: Arc<Hub>,
-    bmcs: Bmcs,
+    places: Arc<Places>,
     stop: CancellationToken,
     running: HashMap<Xname, Running>,
     /// The ends of lines that were told to end; the next line of the node waits for it, as the one that gives
@@ -27,26 +26,10 @@ pub(crate) struct Lines {
 }
 
 /// What a line is made of; another one means another line.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Wire {
     name: String,
-    endpoint: Box<Endpoint>,
-}
-
-impl Wire {
-    /// Whether this is still the line to a node of this name; the BMC's nodes and the version of its account
-    /// change nothing of it.
-    fn leads_to(&self, name: &str, endpoint: &Endpoint) -> bool {
-        let Endpoint { id, address, protocol, port, cipher_suites, workarounds, class, .. } = &*self.endpoint;
-        self.name == name
-            && *id == endpoint.id
-            && *address == endpoint.address
-            && *protocol == endpoint.protocol
-            && *port == endpoint.port
-            && *cipher_suites == endpoint.cipher_suites
-            && *workarounds == endpoint.workarounds
-            && *class == endpoint.class
-    }
+    port: Arc<Port>,
 }
 
 struct Running {
@@ -57,22 +40,28 @@ struct Running {
 }
 
 impl Lines {
-    pub(crate) fn new(hub: Arc<Hub>, bmcs: Bmcs, stop: CancellationToken) -> Self {
+    pub(crate) fn new(places: Arc<Places>, stop: CancellationToken) -> Self {
         let (running, ending, tasks) = (HashMap::new(), HashMap::new(), JoinSet::new());
-        Self { hub, bmcs, stop, running, ending, tasks }
+        Self { places, stop, running, ending, tasks }
     }
 
-    /// Keeps a line for every node that has a BMC with an address, following the inventory, until the stop.
-    pub(crate) async fn keep(mut self, mirror: Mirror<Inventory>) {
+    /// Keeps a line for every node that has a BMC with an address, or a line of its own in the settings,
+    /// following the inventory, until the stop.
+    pub(crate) async fn keep(mut self, mirror: Mirror<Nodes>) {
         let mut changes = mirror.subscribe();
         let stop = self.stop.clone();
+        self.follow(&mirror);
+        // From here on nobody else asks for the sessions of the process before.
+        self.places.keeper.end_rest(&self.places.options);
+        // Thousands of lines at once leave memory behind.
+        daemon::trim_memory_soon();
         while !stop.is_cancelled() {
-            self.follow(&mirror);
             tokio::select! {
-                () = stop.cancelled() => {}
+                () = stop.cancelled() => break,
                 // False: there is nothing to follow any more, and the lines stay as they are.
                 there = changes.settled() => if !there { stop.cancelled().await },
             }
+            self.follow(&mirror);
             while let Some(ended) = self.tasks.try_join_next() {
                 rethrow(ended);
             }
@@ -84,63 +73,89 @@ impl Lines {
     }
 
     /// Ends the lines that are no longer, or no longer so, and begins those that are new.
-    fn follow(&mut self, mirror: &Mirror<Inventory>) {
-        let begun = mirror.read(|inventory| {
-            self.end_changed(inventory);
-            let nodes = inventory.components().filter(|it| it.id.is_node());
-            let new = nodes.filter(|it| !self.running.contains_key(&it.id));
-            let wired = new.filter_map(|node| {
-                let endpoint = wired(inventory, node)?;
-                let account = endpoint.credential_version;
-                // Its nodes are of no use here, and would be kept twice.
-                let endpoint = Box::new(Endpoint { nodes: Vec::new(), ..endpoint.clone() });
-                let name = inventory.name_of(node, &self.hub.pattern);
-                Some((node.id.clone(), Wire { name, endpoint }, account))
-            });
-            wired.collect::<Vec<_>>()
+    fn follow(&mut self, mirror: &Mirror<Nodes>) {
+        let begun: Vec<(Xname, Wire, i64)> = mirror.read(|nodes| match nodes.take_changed() {
+            Changed::These(changed) => changed.into_iter().filter_map(|it| self.look_at(nodes, it)).collect(),
+            Changed::All => {
+                let there = |id: &Xname| nodes.component(id).is_some();
+                let gone: Vec<Xname> = self.running.keys().filter(|it| !there(it)).cloned().collect();
+                let all = nodes.components().filter(|it| it.id.is_node()).map(|it| it.id.clone());
+                gone.into_iter().chain(all).filter_map(|it| self.look_at(nodes, it)).collect()
+            }
         });
-        for (node, wire, account) in begun {
-            let running = self.begin(&node, wire, account);
+        // What the process before had goes on before anything else is received.
+        let begun: Vec<_> = begun
+            .into_iter()
+            .map(|(node, wire, account)| {
+                let resumed = self.resume(&node, &wire);
+                (node, wire, account, resumed)
+            })
+            .collect();
+        for (node, wire, account, resumed) in begun {
+            let running = self.begin(&node, wire, account, resumed);
             self.running.insert(node, running);
         }
     }
 
-    fn end_changed(&mut self, inventory: &Inventory) {
-        let Self { running, ending, hub, .. } = self;
-        running.retain(|id, it| {
-            let node = inventory.component(id);
-            let endpoint = node.and_then(|node| Some((node, wired(inventory, node)?)));
-            let kept = endpoint.filter(|(node, endpoint)| {
-                it.wire.leads_to(&inventory.name_of(node, &hub.pattern), endpoint)
-            });
-            match kept {
-                Some((_, endpoint)) => {
-                    let account = endpoint.credential_version;
-                    it.account.send_if_modified(|it| std::mem::replace(it, account) != account);
-                }
-                None => {
-                    it.stop.cancel();
-                    ending.insert(id.clone(), it.ended.clone());
-                }
+    /// Ends a node's line if it is no longer so; gives what a new one is made of.
+    fn look_at(&mut self, nodes: &Nodes, id: Xname) -> Option<(Xname, Wire, i64)> {
+        let node = nodes.component(&id).filter(|it| it.id.is_node());
+        let wanted = node.and_then(|it| self.wire(nodes, it));
+        if let Some(running) = self.running.get(&id) {
+            if let Some((_, account)) = wanted.as_ref().filter(|it| it.0 == running.wire) {
+                let account = *account;
+                running.account.send_if_modified(|it| std::mem::replace(it, account) != account);
+                return None;
             }
-            if endpoint.is_none() {
-                hub.remove(id);
+            running.stop.cancel();
+            self.ending.insert(id.clone(), running.ended.clone());
+            self.running.remove(&id);
+            if wanted.is_none() {
+                self.places.hub.remove(&id);
             }
-            kept.is_some()
-        });
+        }
+        wanted.map(|(wire, account)| (id, wire, account))
     }
 
-    fn begin(&mut self, node: &Xname, wire: Wire, account: i64) -> Running {
+    /// What a node's line is made of, and the version of its BMC's account; none: it has no console.
+    fn wire(&self, nodes: &Nodes, node: &Component) -> Option<(Wire, i64)> {
+        let hub = &self.places.hub;
+        let name = nodes.name_of(node, &hub.pattern);
+        let endpoint = nodes.controller_of(&node.id).filter(|it| it.address.is_some());
+        let class = endpoint.and_then(|it| it.class.as_ref());
+        let (of_nodes, of_classes) = (&hub.config.nodes, &hub.config.classes);
+        let place = of_nodes.get(&name).or_else(|| of_nodes.get(node.id.as_str()));
+        let place = place.or_else(|| class.and_then(|it| of_classes.get(it)));
+        let address = endpoint.and_then(|it| it.address.as_deref()).unwrap_or_default();
+        let port = match place.map(|it| Port::new(it, address, &name)).transpose() {
+            Ok(port) => port.flatten().or_else(|| endpoint.map(Port::sol))?,
+            Err(error) => {
+                tracing::warn!("the line of {name} cannot be made: {error:#}");
+                return None;
+            }
+        };
+        let account = endpoint.map_or(0, |it| it.credential_version);
+        Some((Wire { name, port: Arc::new(port) }, account))
+    }
+
+    /// The line that the process before had, if it leads where this one does.
+    fn resume(&self, node: &Xname, wire: &Wire) -> Option<SolLine> {
+        let Port::Sol(endpoint) = &*wire.port else { return None };
+        let options = (self.places.options.clone(), SolOptions::default());
+        self.places.keeper.resume(node, endpoint.id.as_str(), &place_of(endpoint), options)
+    }
+
+    fn begin(&mut self, node: &Xname, wire: Wire, account: i64, resumed: Option<SolLine>) -> Running {
         let (stop, ended) = (self.stop.child_token(), CancellationToken::new());
         let (account, follower) = watch::channel(account);
-        let (console, endpoint) = (self.hub.add(node), wire.endpoint.clone());
-        let line = Line::new(&self.hub.config, console, self.bmcs.clone(), &wire.name, endpoint, follower);
+        let console = self.places.hub.add(node);
+        let line = Line::new(Arc::clone(&self.places), console, &wire.name, Arc::clone(&wire.port), follower);
         let (before, told, end) = (self.ending.remove(node), stop.clone(), ended.clone().drop_guard());
         self.tasks.spawn(async move {
             if let Some(before) = before {
                 before.cancelled().await;
             }
-            line.keep(told).await;
+            line.keep(resumed, told).await;
             drop(end);
         });
         Running { wire, account, stop, ended }
@@ -154,9 +169,4 @@ fn rethrow(ended: Result<(), JoinError>) {
     {
         std::panic::resume_unwind(panic);
     }
-}
-
-/// The BMC behind a node's console, if it can be reached.
-fn wired<'a>(inventory: &'a Inventory, node: &Component) -> Option<&'a Endpoint> {
-    inventory.controller_of(&node.id).filter(|it| it.address.is_some())
 }

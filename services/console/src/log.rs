@@ -1,156 +1,363 @@
-//! The log of one console: a file that is appended to, put aside when it is full.
+//! The logs: what consoles write waits in memory for a moment and is written by one thread, so that whoever
+//! talks to BMCs waits for no disk. Two files a console: the text, as conman writes it, and the bytes as they
+//! came.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+mod aside;
+mod files;
+mod writer;
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use domain::Xname;
 use time::OffsetDateTime;
 
 use crate::config::Config;
+pub(crate) use aside::{Kept, all_kept};
+use files::Files;
+use writer::{Job, Threads};
 
-/// The file and how much is in it.
-#[derive(Debug)]
-pub(crate) struct Log {
-    path: PathBuf,
-    /// None until something is written, and after a failure.
-    open: Option<Open>,
-    rotate_bytes: u64,
-    keep: u32,
-    /// It could not be put aside, and that was told.
-    stuck: bool,
+/// What a console may have waiting, text and bytes together; more is lost, and counted. The disk stands still
+/// then.
+const WAITING_MAX: usize = 64 << 10;
+/// The longest name that becomes part of a file's.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Where logs are and how long they stay.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) folder: PathBuf,
+    pub(crate) rotate_bytes: u64,
+    pub(crate) rotate_after: Duration,
+    pub(crate) keep: usize,
+    pub(crate) keep_for: Duration,
+    pub(crate) compress: bool,
 }
 
-#[derive(Debug)]
-struct Open {
-    file: File,
-    bytes: u64,
+/// All logs, and the threads behind them. Dropped, what waits is written.
+pub(crate) struct Logs {
+    settings: Arc<Settings>,
+    jobs: Sender<Job>,
+    threads: Mutex<Option<Threads>>,
+}
+
+/// The log of one console.
+pub(crate) struct Log {
+    node: Xname,
+    /// What `console.` is put before.
+    name: String,
+    settings: Arc<Settings>,
+    jobs: Sender<Job>,
+    waiting: Mutex<Waiting>,
+    files: Mutex<Files>,
+}
+
+/// What was not written yet.
+#[derive(Default)]
+struct Waiting {
+    text: Vec<u8>,
+    raw: Vec<u8>,
+    /// The writer knows of it.
+    queued: bool,
+    /// Bytes of text there was no room for.
+    lost: usize,
+}
+
+/// A log that nobody writes to meanwhile.
+pub(crate) struct Held<'a> {
+    log: &'a Log,
+    _files: MutexGuard<'a, Files>,
+}
+
+impl Logs {
+    /// Makes the folders and starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// If a folder cannot be made, or no thread be had.
+    pub(crate) fn start(config: &Config) -> io::Result<Self> {
+        let settings = Arc::new(Settings {
+            folder: config.log_dir.clone(),
+            rotate_bytes: config.rotate_size.0,
+            rotate_after: config.rotate_after.0,
+            keep: config.keep,
+            keep_for: config.keep_for.0,
+            compress: config.compress,
+        });
+        // The image makes the upper one for operators to read; elsewhere it is for its owner and group, as
+        // its files are: consoles show what people type.
+        for folder in [settings.folder.clone(), settings.raw_folder()] {
+            std::fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+        }
+        let (jobs, queue) = channel();
+        let threads = Threads::start(queue, Arc::clone(&settings))?;
+        Ok(Self { settings, jobs, threads: Mutex::new(Some(threads)) })
+    }
+
+    /// The log `console.<name>`; its files are opened when something is to be written.
+    pub(crate) fn open(&self, name: &str, node: &Xname) -> Arc<Log> {
+        Arc::new(Log {
+            node: node.clone(),
+            name: safe_name(name, node).to_owned(),
+            settings: Arc::clone(&self.settings),
+            jobs: self.jobs.clone(),
+            waiting: Mutex::default(),
+            files: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// Writes what waits, and ends.
+    pub(crate) fn close(&self) {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(threads) = threads {
+            threads.end(&self.jobs);
+        }
+    }
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Settings {
+    pub(crate) fn raw_folder(&self) -> PathBuf {
+        self.folder.join("raw")
+    }
+
+    /// Where the log of this name is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("console.{name}"))
+    }
+
+    fn raw_path(&self, name: &str) -> PathBuf {
+        self.raw_folder().join(format!("console.{name}"))
+    }
+}
+
+/// A name is data: what could leave the folder is not used.
+fn safe_name<'a>(name: &'a str, node: &'a Xname) -> &'a str {
+    if is_name(name) { name } else { node.as_str() }
+}
+
+/// Whether a log can have this name.
+pub(crate) fn is_name(name: &str) -> bool {
+    let plain = name.chars().all(|it| it.is_ascii_graphic() && it != '/');
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.starts_with('.') && plain
 }
 
 impl Log {
-    /// The log `console.<name>`; the file is opened when something is to be written.
-    pub(crate) fn new(config: &Config, name: &str, node: &Xname) -> Self {
-        // A name is data: what could leave the folder is not used.
-        let safe =
-            !name.is_empty() && name.len() <= 64 && !name.contains(['/', '\0']) && !name.starts_with('.');
-        let path = config.log_dir.join(format!("console.{}", if safe { name } else { node.as_str() }));
-        Self { path, open: None, rotate_bytes: config.rotate_bytes, keep: config.keep, stuck: false }
+    /// Has text and bytes written soon.
+    pub(crate) fn append(self: &Arc<Self>, text: &[u8], raw: &[u8]) {
+        let mut waiting = self.waiting();
+        if waiting.text.len() + waiting.raw.len() + text.len() + raw.len() > WAITING_MAX {
+            waiting.lost += text.len();
+        } else {
+            waiting.text.extend_from_slice(text);
+            waiting.raw.extend_from_slice(raw);
+        }
+        if !std::mem::replace(&mut waiting.queued, true)
+            && self.jobs.send(Job::Write(Arc::clone(self))).is_err()
+        {
+            tracing::debug!("what {} writes after the end is not logged", self.name);
+        }
     }
 
     /// When it was last written to, if ever.
     pub(crate) fn last_written(&self) -> Option<OffsetDateTime> {
-        [self.path.clone(), self.aside(1)].iter().find_map(|path| {
-            let metadata = std::fs::metadata(path).ok().filter(|it| it.is_file() && it.len() > 0)?;
-            metadata.modified().ok().map(OffsetDateTime::from)
-        })
+        let metadata = std::fs::metadata(self.path()).ok().filter(std::fs::Metadata::is_file)?;
+        metadata.modified().ok().map(OffsetDateTime::from)
     }
 
-    /// Appends; a full log is put aside at the end of a line, so that none is torn apart.
-    pub(crate) fn append(&mut self, text: &str) -> io::Result<()> {
-        let written = self.try_append(text);
-        if written.is_err() {
-            self.open = None; // Whoever moved the folder or filled the disk may have put it right next time.
-        }
-        written
+    /// Its last line, if that has not ended: a process before this one was in the middle of it.
+    pub(crate) fn last_line(&self) -> String {
+        let tail = files::tail(&self.path(), 4096);
+        let begin = tail.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
+        String::from_utf8_lossy(tail.get(begin..).unwrap_or_default()).into_owned()
     }
 
-    fn try_append(&mut self, text: &str) -> io::Result<()> {
-        let full = self.bytes()? + text.len() as u64 >= self.rotate_bytes;
-        let Some(end) = text.rfind('\n').filter(|_| full) else { return self.write(text) };
-        let (old, new) = text.split_at(end + 1);
-        self.write(old)?;
-        // Better a log that is too long than one with a gap.
-        match self.put_aside() {
-            Ok(()) => self.stuck = false,
-            Err(error) if !std::mem::replace(&mut self.stuck, true) => {
-                tracing::warn!(%error, "{} is full and cannot be put aside", self.path.display());
-            }
-            Err(_) => {}
-        }
-        self.write(new)
+    /// Keeps the writer away, so that what is in the files and what waits is all there is.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        Held { log: self, _files: self.files() }
     }
 
-    fn write(&mut self, text: &str) -> io::Result<()> {
-        if text.is_empty() {
-            return Ok(());
-        }
-        let open = self.open()?;
-        open.file.write_all(text.as_bytes())?;
-        open.bytes += text.len() as u64;
-        Ok(())
+    /// The bytes that wait; for whoever holds the log.
+    pub(crate) fn waiting_raw(&self) -> Vec<u8> {
+        self.waiting().raw.clone()
     }
 
-    fn bytes(&mut self) -> io::Result<u64> {
-        self.open().map(|it| it.bytes)
-    }
-
-    /// Readable by the group alone, which is the operators' in the image: consoles show what people type.
-    fn open(&mut self) -> io::Result<&mut Open> {
-        let open = match self.open.take() {
-            Some(open) => open,
-            None => {
-                let file = File::options().append(true).create(true).mode(0o640).open(&self.path)?;
-                let bytes = file.metadata()?.len();
-                Open { file, bytes }
-            }
-        };
-        Ok(self.open.insert(open))
-    }
-
-    fn put_aside(&mut self) -> io::Result<()> {
-        self.open = None;
-        for number in (1..self.keep).rev() {
-            match std::fs::rename(self.aside(number), self.aside(number + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        if self.keep > 0 {
-            std::fs::rename(&self.path, self.aside(1))
-        } else {
-            std::fs::remove_file(&self.path)
+    /// Writes what waits.
+    fn flush(&self, now: OffsetDateTime) {
+        let mut files = self.files();
+        let waiting = std::mem::take(&mut *self.waiting());
+        let Waiting { text, raw, lost, .. } = waiting;
+        if let Err(error) = files.write(self, &text, &raw, lost, now) {
+            let (node, name) = (&self.node, &self.name);
+            daemon::event!(
+                domain::event::CONSOLE_LOST,
+                node = node,
+                "the log of {name} cannot be written: {error}"
+            );
         }
     }
 
-    fn aside(&self, number: u32) -> PathBuf {
-        PathBuf::from(format!("{}.{number}", self.path.display()))
+    fn path(&self) -> PathBuf {
+        self.settings.path(&self.name)
     }
+
+    fn raw_path(&self) -> PathBuf {
+        self.settings.raw_path(&self.name)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held<'_> {
+    /// The last bytes in the file of bytes, so many at most.
+    pub(crate) fn last_raw(&self, max: usize) -> Vec<u8> {
+        files::tail(&self.log.raw_path(), max)
+    }
+
+    /// The end of the text, with what waits of it, so many bytes at most.
+    pub(crate) fn last_text(&self, max: usize) -> Vec<u8> {
+        let waiting = self.log.waiting().text.clone();
+        let mut text = files::tail(&self.log.path(), max.saturating_sub(waiting.len()));
+        text.extend(waiting);
+        text.drain(..text.len().saturating_sub(max));
+        text
+    }
+}
+
+/// Readable by the group alone, which is the operators' in the image.
+fn open_file(path: &Path) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::File::options().append(true).create(true).mode(0o640).open(path)
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use super::Log;
+    use domain::Size;
+
+    use super::aside::kept_of;
+    use super::{Log, Logs, safe_name};
     use crate::config::Config;
 
-    #[test]
-    fn a_full_log_is_put_aside_between_lines() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = Config { log_dir: folder.path().into(), rotate_bytes: 10, keep: 2, ..Config::default() };
-        let node = "x1000c1s7b1n0".parse().unwrap();
-        let mut log = Log::new(&config, "nid001", &node);
-        assert!(log.last_written().is_none());
-        for text in ["12345", "67890", "1\n", "second line\n", "third line\nfour", "th"] {
-            log.append(text).unwrap();
-        }
-        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
-        assert_eq!(read("console.nid001"), "fourth");
-        assert_eq!(read("console.nid001.1"), "third line\n");
-        assert_eq!(read("console.nid001.2"), "second line\n");
-        assert!(log.last_written().is_some());
-        assert!(Log::new(&config, "../escape", &node).path.ends_with("console.x1000c1s7b1n0"));
+    fn logs(folder: &std::path::Path, rotate_bytes: u64) -> Logs {
+        let config = Config {
+            log_dir: folder.into(),
+            rotate_size: Size(rotate_bytes),
+            keep: 2,
+            compress: false,
+            ..Config::default()
+        };
+        Logs::start(&config).unwrap()
+    }
+
+    /// Writes what waits, here and now.
+    fn write(log: &std::sync::Arc<Log>, text: &str, raw: &str) {
+        log.append(text.as_bytes(), raw.as_bytes());
+        log.flush(time::OffsetDateTime::now_utc());
     }
 
     #[test]
-    fn a_log_that_could_not_be_written_is_tried_again() {
+    fn a_full_log_is_put_aside_between_lines_and_its_bytes_with_it() {
         let folder = tempfile::tempdir().unwrap();
-        let log_dir = folder.path().join("later");
-        let config = Config { log_dir: log_dir.clone(), ..Config::default() };
-        let mut log = Log::new(&config, "nid001", &"x1000c1s7b1n0".parse().unwrap());
-        log.append("lost\n").unwrap_err();
-        std::fs::create_dir(&log_dir).unwrap();
-        log.append("kept\n").unwrap();
-        assert_eq!(std::fs::read_to_string(log_dir.join("console.nid001")).unwrap(), "kept\n");
+        let logs = logs(folder.path(), 10);
+        let log = logs.open("nid001", &"x1000c1s7b1n0".parse().unwrap());
+        assert!(log.last_written().is_none());
+        for text in ["12345", "67890", "1\n", "second line\n", "third line\nfour", "th"] {
+            write(&log, text, text);
+        }
+        let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
+        assert_eq!(read(&folder.path().join("console.nid001")), "fourth");
+        assert_eq!(log.last_line(), "fourth");
+        logs.close();
+        let kept = kept_of(logs.settings(), "nid001");
+        let texts: Vec<String> = kept.iter().map(|it| read(&it.path)).collect();
+        assert_eq!(texts, ["second line\n", "third line\n"], "the oldest is over the count");
+        let raw = std::fs::read_dir(folder.path().join("raw")).unwrap().count();
+        assert_eq!(raw, 3);
+        assert!(log.last_written().is_some());
+    }
+
+    #[test]
+    fn what_is_put_aside_is_compressed() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config {
+            log_dir: folder.path().into(),
+            rotate_size: Size(10),
+            compress: true,
+            ..Config::default()
+        };
+        let logs = Logs::start(&config).unwrap();
+        let log = logs.open("nid001", &"x1000c1s7b1n0".parse().unwrap());
+        write(&log, "a line that is long enough\n", "");
+        write(&log, "the next\n", "");
+        logs.close();
+        let kept = kept_of(logs.settings(), "nid001");
+        let names: Vec<String> = kept.iter().map(|it| it.path.display().to_string()).collect();
+        assert!(names.len() == 1 && names[0].ends_with("Z.gz"), "{names:?}");
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut kept[0].open().unwrap(), &mut text).unwrap();
+        assert_eq!(text, "a line that is long enough\n");
+    }
+
+    #[test]
+    fn a_name_cannot_leave_the_folder() {
+        let node = "x1000c1s7b1n0".parse().unwrap();
+        assert_eq!(safe_name("nid001", &node), "nid001");
+        for name in ["../escape", "", ".hidden", "a b", "a\0"] {
+            assert_eq!(safe_name(name, &node), "x1000c1s7b1n0", "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_that_could_not_be_written_is_tried_again_and_says_what_it_lacks() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = logs(folder.path(), 1 << 20);
+        let log = logs.open("nid001", &"x1000c1s7b1n0".parse().unwrap());
+        let path = folder.path().join("console.nid001");
+        std::fs::create_dir(&path).unwrap();
+        write(&log, "lost\n", "");
+        std::fs::remove_dir(&path).unwrap();
+        write(&log, "kept\n", "");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            text.contains("5 bytes could not be written to this log") && text.ends_with("kept\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = logs(folder.path(), 1 << 20);
+        let log = logs.open("nid001", &"x1000c1s7b1n0".parse().unwrap());
+        let held = log.hold();
+        let line = [b'x'; 1000];
+        for _ in 0..100 {
+            log.append(&line, &[]);
+        }
+        assert!(log.waiting().text.len() <= super::WAITING_MAX);
+        drop(held);
+        logs.close();
+        let text = std::fs::read_to_string(folder.path().join("console.nid001")).unwrap();
+        assert!(text.contains("bytes could not be written to this log"), "{}", text.len());
     }
 }

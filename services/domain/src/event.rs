@@ -107,6 +107,8 @@ events! {
     IMAGE_UNREADABLE = "image-unreadable", Warning, "a1c0de0150f14d6ba7a1000000000701";
     /// A file of an image is not what it was.
     IMAGE_DAMAGED = "image-damaged", Error, "a1c0de0150f14d6ba7a1000000000702";
+    /// A line of a console matches a pattern of the site.
+    CONSOLE_PATTERN = "console-pattern", Warning, "a1c0de0150f14d6ba7a1000000000801";
     /// The power command of a boot.
     BOOT_POWER_ON = "boot-power-on", Info, "a1c0de0150f14d6ba7a1000000000101";
     /// DISCOVER seen.

@@ -52,7 +52,7 @@ const fn port(
 }
 
 /// Every port of the head (INTERFACES 8), in the order of their numbers.
-pub const TABLE: [Port; 10] = [
+pub const TABLE: [Port; 11] = [
     port(Tcp, 22, "ssh", "administrators' log-in", &[Site, Nodes]),
     port(Udp, 67, "pilothouse-dhcp", "DHCP", &[Nodes, Bmc]),
     port(Udp, 69, "pilothouse-dhcp", "TFTP", &[Nodes]),
@@ -62,6 +62,7 @@ pub const TABLE: [Port; 10] = [
         ..port(Tcp, 443, "pilothouse-gateway", "the APIs over TLS, where the world expects them", &[Site])
     },
     port(Udp, 4011, "pilothouse-dhcp", "boot files beside another DHCP server (proxyDHCP)", &[Nodes]),
+    port(Tcp, 7890, "pilothouse-console", "conman's protocol", &[]),
     port(Tcp, 8080, "pilothouse-images", "images over HTTP", &[Nodes]),
     port(Tcp, 8081, "pilothouse-gateway", "boot scripts and cloud-init over HTTP", &[Nodes]),
     port(Tcp, 8443, "pilothouse-gateway", "the APIs over TLS", &[Site, Nodes]),

@@ -82,6 +82,11 @@ impl Slot {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, ports.powerman));
                 held.push(Held::Tcp("powerman", listener.context("listen for powerman's clients")?));
             }
+            // Who connects is known over the loopback alone.
+            Service::Console => {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, ports.conman));
+                held.push(Held::Tcp("conman", listener.context("listen for conman's clients")?));
+            }
             Service::Timeline => {
                 held.push(Held::Datagram("events", events::bind(&events::passed_on(folder))?))
             }

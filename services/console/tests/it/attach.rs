@@ -1,7 +1,7 @@
 //! Attachments: what readers see, and who may type.
 
 use axum::http::{Method, StatusCode};
-use console::client::{AttachError, Attachment, attach};
+use console::client::{AttachError, Attachment, How, attach};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
@@ -9,6 +9,14 @@ use web::{Client, ClientError};
 
 use super::head::{Head, limited};
 use super::simulator::Simulator;
+
+pub(crate) fn tail() -> How {
+    How { tail: true, ..How::default() }
+}
+
+fn force() -> How {
+    How { force: true, ..How::default() }
+}
 
 /// Reads until these words were seen; gives all that was read.
 pub(crate) async fn see(attachment: &mut Attachment, words: &str) -> String {
@@ -23,7 +31,7 @@ pub(crate) async fn see(attachment: &mut Attachment, words: &str) -> String {
     seen
 }
 
-async fn type_in(attachment: &mut Attachment, text: &str) {
+pub(crate) async fn type_in(attachment: &mut Attachment, text: &str) {
     attachment.send(Message::Binary(text.as_bytes().to_vec().into())).await.unwrap();
 }
 
@@ -33,7 +41,7 @@ async fn a_reader_sees_the_past_and_the_present_and_types() {
     let head = Head::with_node(&bmc).await;
     bmc.write("before\r\n").await;
     head.until_logged("before", 1).await;
-    let mut reader = attach(&head.socket, "nid001", "interactive", false).await.unwrap();
+    let mut reader = attach(&head.socket, "nid001", &How::default()).await.unwrap();
     let seen = see(&mut reader, "before\r\n").await;
     assert!(!seen.contains("someone else"), "{seen}");
     bmc.write("\x1b[1mnow\r\n").await;
@@ -50,16 +58,16 @@ async fn a_reader_sees_the_past_and_the_present_and_types() {
 async fn one_types_and_the_others_are_told() {
     let mut bmc = Simulator::start().await;
     let head = Head::with_node(&bmc).await;
-    let mut first = attach(&head.socket, "nid001", "interactive", false).await.unwrap();
-    let mut second = attach(&head.socket, "x0c0s1b0n0", "interactive", false).await.unwrap();
+    let mut first = attach(&head.socket, "nid001", &How::default()).await.unwrap();
+    let mut second = attach(&head.socket, "x0c0s1b0n0", &How::default()).await.unwrap();
     see(&mut second, "someone else types here; you only read").await;
     type_in(&mut second, "second").await;
     see(&mut second, "not sent: someone else types here").await;
-    let mut tail = attach(&head.socket, "nid001", "tail", false).await.unwrap();
+    let mut tail = attach(&head.socket, "nid001", &tail()).await.unwrap();
     type_in(&mut tail, "tail").await;
     let seen = see(&mut tail, "not sent: you only read").await;
     assert!(!seen.contains("someone else"), "{seen}");
-    let mut third = attach(&head.socket, "nid001", "interactive", true).await.unwrap();
+    let mut third = attach(&head.socket, "nid001", &force()).await.unwrap();
     type_in(&mut third, "third").await;
     assert_eq!(bmc.read(5).await, "third", "nothing of the others arrived");
     type_in(&mut first, "first").await;
@@ -88,7 +96,7 @@ async fn one_types_and_the_others_are_told() {
 async fn readers_are_told_when_the_line_is_lost_and_when_the_service_stops() {
     let mut bmc = Simulator::start().await;
     let mut head = Head::with_node(&bmc).await;
-    let mut reader = attach(&head.socket, "nid001", "interactive", false).await.unwrap();
+    let mut reader = attach(&head.socket, "nid001", &How::default()).await.unwrap();
     bmc.kill().await;
     see(&mut reader, "<Pilothouse> console lost: BMC x0c0s1b0").await;
     type_in(&mut reader, "x").await;
@@ -113,12 +121,8 @@ async fn readers_are_told_when_the_line_is_lost_and_when_the_service_stops() {
 async fn what_cannot_be_attached_is_refused() {
     let bmc = Simulator::start().await;
     let head = Head::with_node(&bmc).await;
-    for (node, mode, word) in [
-        ("nid999", "tail", "nid999 has no console"),
-        ("no node at all", "tail", "no node is called"),
-        ("nid001", "loudly", "there are interactive and tail"),
-    ] {
-        let error = attach(&head.socket, node, mode, false).await.unwrap_err();
+    for (node, word) in [("nid999", "nid999 has no console"), ("no node at all", "no node is called")] {
+        let error = attach(&head.socket, node, &tail()).await.unwrap_err();
         assert!(matches!(error, AttachError::Refused(_)) && error.to_string().contains(word), "{error}");
     }
     let path = "/remote-console/consoles/nid001";
@@ -132,12 +136,13 @@ async fn what_cannot_be_attached_is_refused() {
         other => panic!("{other:?}"),
     };
     assert!(status(&plain, path).await.is_client_error());
+    assert_eq!(status(&plain, &format!("{path}?mode=loudly")).await, StatusCode::BAD_REQUEST);
     for path in [path, "/remote-console/consoles"] {
         assert_eq!(status(&nobody, path).await, StatusCode::UNAUTHORIZED);
     }
     let mut readers = Vec::new();
     let full = loop {
-        match attach(&head.socket, "nid001", "tail", false).await {
+        match attach(&head.socket, "nid001", &tail()).await {
             Ok(reader) => readers.push(reader),
             Err(error) => break error.to_string(),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use console::client::ConsoleStatus;
-use daemon::{Address, Context, Paths};
+use daemon::{Address, Context, Paths, Store};
 use domain::{Document, Service};
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
@@ -40,6 +41,10 @@ struct Inventory {
 /// A folder, an inventory, and a service that may be started again; all goes when dropped.
 pub(crate) struct Head {
     pub(crate) socket: PathBuf,
+    /// Where conman's clients come.
+    pub(crate) conman: SocketAddr,
+    /// What outlives the service; none: nothing does.
+    store: Option<Arc<Store>>,
     folder: tempfile::TempDir,
     inventory: Arc<Inventory>,
     running: Option<(CancellationToken, JoinHandle<anyhow::Result<()>>)>,
@@ -66,6 +71,11 @@ pub(crate) fn endpoint(number: u16, port: u16, credential_version: u32) -> Value
 impl Head {
     /// Starts on a last good copy with these rows; `table` is added to `[console]`.
     pub(crate) async fn start(rows: Vec<Value>, table: &str) -> Self {
+        Self::start_with(rows, table, None).await
+    }
+
+    /// The same, with what outlives the service.
+    pub(crate) async fn start_with(rows: Vec<Value>, table: &str, store: Option<Arc<Store>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         for name in ["run", "state"] {
@@ -83,7 +93,9 @@ impl Head {
         let mut serving = JoinSet::new();
         serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
         let socket = at("run/console.sock");
-        let mut head = Self { socket, folder, inventory, running: None, _serving: serving };
+        // Free now; whoever takes it in between makes the test fail with a clear error.
+        let conman = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut head = Self { socket, conman, store, folder, inventory, running: None, _serving: serving };
         for number in 0..10 {
             head.set_account(number, PASSWORD);
         }
@@ -102,15 +114,22 @@ impl Head {
         let at = |name: &str| self.folder.path().join(name);
         let document = format!(
             "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"cluster.test\"\n\
-             [console]\ndead_after_s = 3\nlog_dir = {:?}\n{table}",
+             [console]\ndead_after = \"3s\"\nlog_dir = {:?}\n{table}",
             at("log")
         );
         let document = Document::parse(&document).unwrap();
         console::check(&document).unwrap();
         let paths = Paths { config: at("none"), run: at("run"), state: at("state"), credentials: None };
         let stop = CancellationToken::new();
-        let listen = vec![("http".to_owned(), Address::Unix(self.socket.clone()))];
+        let listen = vec![
+            ("http".to_owned(), Address::Unix(self.socket.clone())),
+            ("conman".to_owned(), Address::Tcp(self.conman)),
+        ];
         let context = Context::new(Service::Console, paths, document, listen, stop.clone()).unwrap();
+        let context = match &self.store {
+            Some(store) => context.with_store(Arc::clone(store)).unwrap(),
+            None => context,
+        };
         self.running = Some((stop, tokio::spawn(console::serve(context))));
         let client = Client::unix(&self.socket);
         until(async || client.get::<Value>("/readyz").await.unwrap()["inventory"] == "live").await;
@@ -168,6 +187,17 @@ impl Head {
         std::fs::read_to_string(self.log_path(name)).unwrap_or_default()
     }
 
+    /// All of a log: what was put aside, the oldest first, and the rest.
+    pub(crate) fn whole_log(&self, name: &str) -> String {
+        let begin = format!("console.{name}-");
+        let entries = std::fs::read_dir(self.folder.path().join("log")).unwrap();
+        let mut aside: Vec<PathBuf> = entries.map(|it| it.unwrap().path()).collect();
+        aside.retain(|it| it.file_name().unwrap().to_string_lossy().starts_with(&begin));
+        aside.sort();
+        let texts = aside.iter().map(|it| std::fs::read_to_string(it).unwrap_or_default());
+        texts.collect::<String>() + &self.log(name)
+    }
+
     /// Waits until nid001's log has these words so many times.
     pub(crate) async fn until_logged(&self, words: &str, times: usize) {
         let seen = until(async || self.log("nid001").matches(words).count() >= times);
@@ -184,7 +214,7 @@ impl Head {
             bmc.write(&group.concat()).await;
             let last = group.last().unwrap().trim_end();
             // The log may have been put aside behind it.
-            until(async || self.log("nid001").contains(last) || self.log("nid001.1").contains(last)).await;
+            until(async || self.whole_log("nid001").contains(last)).await;
         }
     }
 }

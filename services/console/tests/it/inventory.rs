@@ -60,7 +60,7 @@ async fn a_node_without_an_address_of_its_bmc_has_no_console() {
     rows[1]["row"]["address"] = json!(null);
     let head = Head::start(rows, "").await;
     assert!(head.status().await.is_none());
-    let error = console::client::attach(&head.socket, "nid001", "tail", false).await.unwrap_err();
+    let error = console::client::attach(&head.socket, "nid001", &super::attach::tail()).await.unwrap_err();
     assert!(error.to_string().contains("needs a BMC with an address"), "{error}");
     head.tell(endpoint(1, bmc.port, 1));
     head.until_logged("console open", 1).await;

@@ -6,7 +6,7 @@ use console::client::attach;
 use ipmi::SolOptions;
 use ipmi::chassis::PowerAction;
 
-use super::attach::see;
+use super::attach::{see, tail};
 use super::head::{Head, limited, marks, node, numbers, until};
 use super::simulator::Simulator;
 
@@ -40,7 +40,7 @@ async fn a_restart_gives_the_line_back_and_marks_the_gap() {
     let before = head.log("nid001");
     assert!(marks(&before).last().unwrap().starts_with("logging stops"), "{before}");
     // Without taking it over: it is free.
-    head.start_again("take_over = false\n").await;
+    head.start_again("takeover = 'never'\n").await;
     head.until_logged("console open", 2).await;
     head.count(&mut bmc, 50..100, 0).await;
     let log = head.log("nid001");
@@ -66,27 +66,13 @@ async fn a_crash_marks_the_gap_too() {
 #[tokio::test]
 async fn a_full_log_is_put_aside_without_a_loss() {
     let mut bmc = Simulator::start().await;
-    let head = Head::start(node(1, &bmc), "rotate_bytes = 65536\nkeep = 2\n").await;
+    let head = Head::start(node(1, &bmc), "rotate_size = '64KiB'\nkeep = 2\ncompress = false\n").await;
     head.until_logged("console open", 1).await;
     head.count(&mut bmc, 0..600, 110).await;
-    let (old, new) = (head.log("nid001.1"), head.log("nid001"));
+    let (all, new) = (head.whole_log("nid001"), head.log("nid001"));
+    let old = all.strip_suffix(&new).unwrap();
     assert!(old.len() > 65000 && old.ends_with('\n'), "{}", old.len());
-    assert_eq!(numbers(&(old + &new)), (0..600).collect::<Vec<_>>());
-}
-
-#[tokio::test]
-async fn a_log_that_cannot_be_put_aside_grows_on() {
-    let mut bmc = Simulator::start().await;
-    let head = Head::start(node(1, &bmc), "rotate_bytes = 65536\nkeep = 1\n").await;
-    head.until_logged("console open", 1).await;
-    // Where it would go is a folder with something in it.
-    let aside = head.log_path("nid001.1");
-    std::fs::create_dir_all(aside.join("in the way")).unwrap();
-    head.count(&mut bmc, 0..600, 110).await;
-    assert_eq!(numbers(&head.log("nid001")), (0..600).collect::<Vec<_>>());
-    std::fs::remove_dir_all(aside).unwrap();
-    head.count(&mut bmc, 600..620, 110).await;
-    assert_eq!(numbers(&(head.log("nid001.1") + &head.log("nid001"))), (0..620).collect::<Vec<_>>());
+    assert_eq!(numbers(&all), (0..600).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -98,10 +84,13 @@ async fn a_log_that_cannot_be_written_keeps_nobody_from_reading() {
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     head.start_again("").await;
-    let mut reader = attach(&head.socket, "nid001", "tail", false).await.unwrap();
+    let mut reader = attach(&head.socket, "nid001", &tail()).await.unwrap();
     until(async || head.status().await.unwrap().connected).await;
     bmc.write("unwritten\r\n").await;
     see(&mut reader, "unwritten").await;
+    // The bytes are kept nevertheless, and beside them the text was tried.
+    let raw = path.with_file_name("raw/console.nid001");
+    until(async || std::fs::read_to_string(&raw).unwrap_or_default().contains("unwritten")).await;
     std::fs::remove_dir(&path).unwrap();
     bmc.write("written\r\n").await;
     head.until_logged(" written\n", 1).await;
@@ -116,6 +105,8 @@ async fn what_a_terminal_would_obey_is_made_visible() {
     bmc.write("\x1b[2Jcleared\r\n10%\r20%\r\nend\r\n").await;
     head.until_logged(" end\n", 1).await;
     let log = head.log("nid001");
+    let raw = std::fs::read(head.log_path("nid001").with_file_name("raw/console.nid001")).unwrap();
+    assert_eq!(raw, b"\x1b[2Jcleared\r\n10%\r20%\r\nend\r\n");
     for line in [" ^[[2Jcleared\n", " 10%\n", " 20%\n"] {
         assert!(log.contains(line), "{log}");
     }
@@ -126,7 +117,7 @@ async fn a_held_line_is_waited_for_where_it_may_not_be_taken() {
     let mut bmc = Simulator::start().await;
     let session = bmc.session().await;
     let held = limited(session.activate_sol(SolOptions::default())).await.unwrap();
-    let head = Head::start(node(1, &bmc), "take_over = false\n").await;
+    let head = Head::start(node(1, &bmc), "takeover = 'never'\n").await;
     head.until_lost("already in use").await;
     limited(held.deactivate()).await.unwrap();
     head.until_logged("console open", 1).await;

@@ -1,7 +1,7 @@
 //! `ipmi_sim` with a chassis and a serial line, in a folder that goes with it.
 //!
-//! The line is a pseudo-terminal whose far end is `socat`'s standard input and output: what the test writes there,
-//! the node has written.
+//! The line is a pseudo-terminal whose far end is `socat`'s standard input and output: what the test writes
+//! there, the node has written.
 
 use std::fs::{self, File};
 use std::net::UdpSocket;
@@ -123,7 +123,7 @@ fn configuration(port: u16, terminal: &str, folder: &std::path::Path) -> String 
 }
 
 /// A pseudo-terminal for the BMC, and the process whose standard input and output are its other end.
-async fn serial_line() -> (Child, String) {
+pub(crate) async fn serial_line() -> (Child, String) {
     let mut socat = Command::new("/usr/bin/socat")
         .args(["-d", "-d", "PTY,rawer", "STDIO"])
         .stdin(Stdio::piped())
