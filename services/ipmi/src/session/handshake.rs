@@ -23,9 +23,10 @@ const SECOND: &str = "RAKP 2";
 const FOURTH: &str = "RAKP 4";
 /// Bit 4 of the role: find the user by name alone, not by name and privilege (section 13.20).
 const NAME_ONLY: u8 = 0x10;
-/// One more handshake is made if the BMC and we seem to have lost each other by a retransmission.
-const ATTEMPTS: usize = 2;
-/// So many requests without an answer, from a BMC that answers other questions, and the next suite is tried.
+/// So many handshakes are made if the BMC and we seem to have lost each other by a retransmission.
+const ATTEMPTS: usize = 3;
+/// So many requests without an answer, from a BMC that has answered others, and the next suite is tried, or the
+/// handshake begun anew: some never answer the same message twice.
 const SILENT_MAX: u32 = 3;
 const ONLY_V15: &str = "it says that it speaks IPMI 1.5 only; enable IPMI 2.0 on it, or, if it speaks it \
                         all the same, set the workaround authcap";
@@ -45,6 +46,8 @@ struct Handshake<'a> {
     says: Option<Capabilities>,
     /// Whether there is another suite to try after this one.
     more: bool,
+    /// When the tries with this suite have to end; none for the last one, in which each step has its whole time.
+    tries_end: Option<Instant>,
 }
 
 /// Runs the handshake; what it leads to is the session's first record.
@@ -55,7 +58,8 @@ pub(super) async fn run(
 ) -> Result<SessionRecord, Error> {
     let inbox = socket.listen(target.address);
     let [tag] = random()?;
-    let mut handshake = Handshake { inbox, target, options, tag, repeated: false, says: None, more: true };
+    let mut handshake =
+        Handshake { inbox, target, options, tag, repeated: false, says: None, more: true, tries_end: None };
     let mut tried = Vec::new();
     for &suite in &target.cipher_suites {
         handshake.more = target.cipher_suites.last() != Some(&suite);
@@ -77,17 +81,19 @@ impl Handshake<'_> {
     /// Messages may overtake each other: a retransmitted one can make the BMC forget what it answered to
     /// the first, and then our proof is wrong. Where that is possible, everything is asked once more.
     async fn agree(&mut self, suite: CipherSuite) -> Result<SessionRecord, Error> {
+        self.tries_end = Some(Instant::now() + self.options.deadline);
         for _ in 1..ATTEMPTS {
             self.repeated = false;
             match self.agree_once(suite).await {
                 Err(
                     Error::Refused { step: SECOND | FOURTH, .. }
                     | Error::Auth { step: FOURTH, .. }
-                    | Error::Timeout { step: FOURTH, .. },
+                    | Error::Timeout { step: SECOND | FOURTH, .. },
                 ) if self.repeated => {}
                 agreed_or_failed => return agreed_or_failed,
             }
         }
+        self.tries_end = None;
         self.agree_once(suite).await
     }
 
@@ -271,7 +277,7 @@ impl Handshake<'_> {
     ) -> Result<T, Error> {
         let (address, waited) = (self.target.address, self.options.deadline);
         let start = Instant::now();
-        let end = start + waited;
+        let end = self.tries_end.unwrap_or(start + waited).min(start + waited);
         let asks = step == OPEN && !self.has(Workarounds::AUTH_CAP);
         let options = self.options;
         let mut backoff = Backoff::new(options.first_wait, options.longest_wait, options.jitter_percent);
@@ -294,7 +300,14 @@ impl Handshake<'_> {
                 Some(_) if asks && self.more && sent >= SILENT_MAX => {
                     return Err(silence(step, address, start.elapsed(), None));
                 }
-                _ if Instant::now() >= end => return Err(silence(step, address, waited, trouble)),
+                _ if step != OPEN && self.tries_end.is_some() && sent >= SILENT_MAX => {
+                    self.repeated = true;
+                    return Err(silence(step, address, start.elapsed(), None));
+                }
+                _ if Instant::now() >= end => {
+                    self.repeated = true;
+                    return Err(silence(step, address, waited.min(end - start), trouble));
+                }
                 _ => self.repeated = true,
             }
         }

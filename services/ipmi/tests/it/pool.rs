@@ -11,8 +11,6 @@ use super::crowd::Crowd;
 use super::fake::{Fake, PASSWORD, Script, USER};
 use super::{limited, quick};
 
-/// Sessions of the large test, which also runs whole under `PILOTHOUSE_TESTS=all`.
-const FEW: usize = 400;
 const MANY: usize = 5000;
 /// What a session, its line and the BMC's side of both may take together.
 const SESSION_BYTES_MAX: usize = 30 * 1024;
@@ -113,15 +111,13 @@ fn resident_bytes() -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_sessions_with_lines_take_little_memory() {
-    let whole = std::env::var("PILOTHOUSE_TESTS").is_ok_and(|it| it == "all");
-    let count = if whole { MANY } else { FEW };
     let crowd = Crowd::start().await;
     let (pool, target) = (Pool::new().unwrap(), Target::new(crowd.address, USER, PASSWORD));
     let options = SessionOptions { deadline: super::LIMIT, ..quick() };
-    let permits = Arc::new(tokio::sync::Semaphore::new(100));
+    let permits = Arc::new(tokio::sync::Semaphore::new(32));
     let before = resident_bytes();
     let mut opening = JoinSet::new();
-    for _ in 0..count {
+    for _ in 0..MANY {
         let (pool, target, options, permits) =
             (pool.clone(), target.clone(), options.clone(), Arc::clone(&permits));
         opening.spawn(async move {
@@ -131,9 +127,9 @@ async fn thousands_of_sessions_with_lines_take_little_memory() {
         });
     }
     let lines = limited(opening.join_all()).await;
-    assert_eq!(pool.session_count(), count);
-    let each = resident_bytes().saturating_sub(before) / count;
+    assert_eq!(pool.session_count(), MANY);
+    let each = resident_bytes().saturating_sub(before) / MANY;
     assert!(each <= SESSION_BYTES_MAX, "{each} bytes a session, both sides of it");
-    println!("{count} sessions with lines: {each} bytes each, both sides of it");
+    println!("{MANY} sessions with lines: {each} bytes each, both sides of it");
     drop(lines);
 }
