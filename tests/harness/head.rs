@@ -48,10 +48,10 @@ pub struct Ports {
     pub tftp: u16,
     /// the second front door, TCP
     pub front: u16,
-    /// conman's protocol, TCP on the loopback
-    pub conman: u16,
     /// powerman's protocol, TCP on the loopback
     pub powerman: u16,
+    /// conman's protocol, TCP on the loopback
+    pub conman: u16,
 }
 
 /// What kind of head is wanted.
@@ -97,7 +97,16 @@ pub struct Head {
 
 impl Ports {
     /// The ports of the port table.
-    pub const REAL: Self = Self { images: 8080, plain: 8081, tls: 8443, dhcp: 67, tftp: 69, front: 0, powerman: 10101 };
+    pub const REAL: Self = Self {
+        images: 8080,
+        plain: 8081,
+        tls: 8443,
+        dhcp: 67,
+        tftp: 69,
+        front: 0,
+        powerman: 10101,
+        conman: 7890,
+    };
 
     /// Ports from a base on, the last two digits those of the real ones.
     #[must_use]
@@ -109,8 +118,8 @@ impl Ports {
             dhcp: base + 67,
             tftp: base + 69,
             front: base + 82,
-            conman: base + 90,
             powerman: base + 1,
+            conman: base + 90,
         }
     }
 }

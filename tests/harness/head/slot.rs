@@ -82,7 +82,6 @@ impl Slot {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, ports.powerman));
                 held.push(Held::Tcp("powerman", listener.context("listen for powerman's clients")?));
             }
-            // Who connects is known over the loopback alone.
             Service::Console => {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, ports.conman));
                 held.push(Held::Tcp("conman", listener.context("listen for conman's clients")?));
