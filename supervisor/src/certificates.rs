@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use domain::Service;
 use serde::Deserialize;
+use tokio::sync::{mpsc, oneshot};
 use zbus::message::Header;
 use zbus::object_server::InterfaceRef;
 use zbus::{Connection, fdo, interface};
@@ -42,12 +44,27 @@ pub(crate) struct Told {
     last_error: Option<String>,
 }
 
+/// Renewals that wait for the files to be looked at; the others wait for those.
+const LOOKS_MAX: usize = 8;
+
+/// Is told when the files were looked at.
+type Looked = oneshot::Sender<()>;
+
 /// A certificate as others see it.
 #[derive(Debug)]
 pub(crate) struct CertificateObject {
     service: Service,
-    told: Told,
+    id: String,
+    /// Replaced while a call is under way, which holds the object itself.
+    told: RwLock<Told>,
     systemd: Systemd,
+    looks: mpsc::Sender<Looked>,
+}
+
+impl CertificateObject {
+    fn of(&self, member: impl Fn(&Told) -> &str) -> String {
+        member(&self.told.read().unwrap_or_else(PoisonError::into_inner)).to_owned()
+    }
 }
 
 #[interface(name = "org.pilothouse.Supervisor1.Certificate", introspection_docs = false)]
@@ -60,44 +77,44 @@ impl CertificateObject {
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn id(&self) -> &str {
-        &self.told.id
+        &self.id
     }
 
     /// DNS names and addresses; none as long as there is no certificate.
     #[zbus(property)]
     fn names(&self) -> Vec<String> {
-        self.told.names.clone()
+        self.told.read().unwrap_or_else(PoisonError::into_inner).names.clone()
     }
 
     #[zbus(property)]
-    fn issuer(&self) -> &str {
-        &self.told.issuer
+    fn issuer(&self) -> String {
+        self.of(|it| &it.issuer)
     }
 
     #[zbus(property)]
-    fn serial(&self) -> &str {
-        &self.told.serial
-    }
-
-    /// RFC 3339.
-    #[zbus(property)]
-    fn not_before(&self) -> &str {
-        &self.told.not_before
+    fn serial(&self) -> String {
+        self.of(|it| &it.serial)
     }
 
     /// RFC 3339.
     #[zbus(property)]
-    fn not_after(&self) -> &str {
-        &self.told.not_after
+    fn not_before(&self) -> String {
+        self.of(|it| &it.not_before)
+    }
+
+    /// RFC 3339.
+    #[zbus(property)]
+    fn not_after(&self) -> String {
+        self.of(|it| &it.not_after)
     }
 
     /// Why there is no newer one; empty if none was missed.
     #[zbus(property)]
-    fn last_error(&self) -> &str {
-        self.told.last_error.as_deref().unwrap_or_default()
+    fn last_error(&self) -> String {
+        self.of(|it| it.last_error.as_deref().unwrap_or_default())
     }
 
-    /// Has it renewed, and returns when it is.
+    /// Has it renewed, and returns when it is and shows here.
     async fn renew(
         &self,
         #[zbus(connection)] bus: &Connection,
@@ -108,7 +125,13 @@ impl CertificateObject {
         let unit = format!("pilothouse-renew@{}.service", self.service);
         log::info!("start {unit} for {}", header.sender().map_or("", |it| it.as_str()));
         let done = self.systemd.run(Verb::Start, &unit, JOB_MAX).await;
-        done.map_err(|error| fdo::Error::Failed(format!("{error:#}")))
+        done.map_err(|error| fdo::Error::Failed(format!("{error:#}")))?;
+        let (looked, shown) = oneshot::channel();
+        let asked = self.looks.send(looked).await.is_ok();
+        if !asked || shown.await.is_err() {
+            return Err(fdo::Error::Failed("it is renewed, but the supervisor is stopping".to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -122,6 +145,9 @@ pub(crate) struct Certificates {
     systemd: Systemd,
     stamps: HashMap<Service, Stamp>,
     shown: BTreeMap<(Service, String), Told>,
+    /// Renewals that want the files looked at; the sender is each object's.
+    asked: mpsc::Receiver<Looked>,
+    looks: mpsc::Sender<Looked>,
 }
 
 impl Certificates {
@@ -136,7 +162,8 @@ impl Certificates {
         systemd: Systemd,
     ) -> anyhow::Result<Self> {
         let (stamps, shown) = (HashMap::new(), BTreeMap::new());
-        let mut all = Self { folder, connection, systemd, stamps, shown };
+        let (looks, asked) = mpsc::channel(LOOKS_MAX);
+        let mut all = Self { folder, connection, systemd, stamps, shown, asked, looks };
         all.look().await?;
         Ok(all)
     }
@@ -149,8 +176,14 @@ impl Certificates {
     pub(crate) async fn follow(mut self) -> anyhow::Result<()> {
         let mut tick = tokio::time::interval(LOOK);
         loop {
-            tick.tick().await;
+            let asked = tokio::select! {
+                _ = tick.tick() => None,
+                asked = self.asked.recv() => asked,
+            };
             self.look().await?;
+            if asked.is_some_and(|it| it.send(()).is_err()) {
+                log::debug!("who had a certificate renewed has gone");
+            }
         }
     }
 
@@ -187,14 +220,15 @@ impl Certificates {
                 Some(before) if before == told => {}
                 Some(_) => {
                     let object: InterfaceRef<CertificateObject> = server.interface(path.as_str()).await?;
-                    object.get_mut().await.told = told;
+                    *object.get().await.told.write().unwrap_or_else(PoisonError::into_inner) = told;
                     announce(&object).await?;
                 }
                 None => {
-                    let systemd = self.systemd.clone();
+                    let (systemd, looks) = (self.systemd.clone(), self.looks.clone());
+                    let (id, told) = (told.id.clone(), RwLock::new(told));
+                    let object = CertificateObject { service, id, told, systemd, looks };
                     // An id that another service has is shown once.
-                    if server.at(path.as_str(), CertificateObject { service, told, systemd }).await?.is_some()
-                    {
+                    if server.at(path.as_str(), object).await?.is_some() {
                         log::warn!("{path} is there already");
                     }
                 }
