@@ -1,6 +1,7 @@
 //! Real clients in network namespaces: each test is a lab of its own (`harness/lab.rs`).
 
 mod acme;
+mod boots;
 mod canary;
 mod cli;
 mod desk;

@@ -46,6 +46,10 @@ pub(super) fn make_folders(folder: &Path, services: &[Service]) -> anyhow::Resul
         if *service == Service::Console {
             make(folder.join("state/console/log"), 0o755, Some(*service))?;
         }
+        if *service == Service::Images {
+            // What is served may be anybody's; the store below it is the service's own.
+            make(folder.join("images/.store"), 0o755, Some(*service))?;
+        }
         make(folder.join("run").join(service.name()), 0o755, Some(*service))?;
         make(folder.join("state").join(service.name()), 0o700, Some(*service))?;
         let credentials = folder.join("credentials").join(service.name());
