@@ -152,7 +152,7 @@ const SHARE: usize = 300;
 #[tokio::test]
 async fn process_that_goes_on() {
     let Some(path) = std::env::var_os(RECORD).map(PathBuf::from) else { return };
-    let socket = UdpSocket::from(OwnedFd::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap()));
+    let socket = UdpSocket::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
     let pool = Pool::from_sockets(vec![socket]).unwrap();
     let record = SessionRecord::from_bytes(&fs::read(&path).unwrap()).unwrap();
     let session = Session::resume(&pool, &record, quick()).unwrap();
