@@ -30,7 +30,7 @@ mod store;
 mod wheel;
 
 use std::net::{SocketAddr, SocketAddrV4};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -124,6 +124,8 @@ struct Shared {
     state: Mutex<State>,
     waker: EventFd,
     stop: AtomicBool,
+    /// Its thread, as the kernel numbers it.
+    thread: AtomicI32,
 }
 
 struct State {
@@ -151,7 +153,8 @@ impl Swarm {
             wheel.set(bmc.index, bmc.due(now));
         }
         let state = Mutex::new(State { bmcs, wheel });
-        let shared = Arc::new(Shared { state, waker, stop: AtomicBool::new(false) });
+        let shared =
+            Arc::new(Shared { state, waker, stop: AtomicBool::new(false), thread: AtomicI32::new(0) });
         let (inner, known) = (Arc::clone(&shared), addresses.clone());
         let run = move || inner.run(sockets, &known);
         let thread = std::thread::Builder::new().name("swarm".into()).spawn(run).context("start a thread")?;
@@ -237,6 +240,15 @@ impl Swarm {
         total
     }
 
+    /// What its thread has cost so far, in processor time.
+    #[must_use]
+    pub fn processor_time(&self) -> Duration {
+        let thread = self.shared.thread.load(Ordering::Acquire);
+        // proc(5): nanoseconds on a processor come first.
+        let text = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).unwrap_or_default();
+        Duration::from_nanos(text.split(' ').next().and_then(|it| it.parse().ok()).unwrap_or_default())
+    }
+
     fn look<T>(&self, number: u32, what: impl FnOnce(&Bmc) -> T) -> T {
         what(&self.shared.state().bmcs[number as usize - 1])
     }
@@ -276,6 +288,7 @@ impl Shared {
     }
 
     fn run(&self, mut sockets: Sockets, addresses: &[SocketAddrV4]) {
+        self.thread.store(nix::unistd::gettid().as_raw(), Ordering::Release);
         let mut out = Vec::new();
         loop {
             let next = self.state().wheel.next();

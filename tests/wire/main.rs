@@ -20,4 +20,5 @@ mod rights;
 mod rotation;
 mod schema;
 mod swarm;
+mod swarm_faults;
 mod table;

@@ -2,7 +2,10 @@
 
 mod api;
 mod change;
+mod control;
+mod cost;
 mod data;
+mod figure;
 mod gateway;
 mod load;
 mod netboot;
@@ -32,6 +35,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum What {
     Api(api::Arguments),
+    Control(control::Arguments),
     Gateway(gateway::Arguments),
     Netboot(netboot::Arguments),
     /// The clients of `netboot`'s TFTP rows
@@ -49,6 +53,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.what {
         What::Load => load::run(),
         What::Backend(arguments) => gateway::run_backend(&arguments),
+        What::Control(arguments) => control::run(&arguments),
         What::Netboot(arguments) => netboot::run(&arguments),
         What::TftpLoad(arguments) => netboot::run_tftp_load(&arguments),
         What::Gateway(arguments) => {

@@ -20,7 +20,7 @@ impl Dice {
 
     /// A number below `sides`.
     pub(super) fn below(&mut self, sides: u32) -> u32 {
-        ((self.roll() >> 32) * u64::from(sides) >> 32) as u32
+        (((self.roll() >> 32) * u64::from(sides)) >> 32) as u32
     }
 
     pub(super) fn byte(&mut self) -> u8 {

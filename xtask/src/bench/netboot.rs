@@ -1,11 +1,9 @@
 //! `cargo xtask bench netboot`: what a booting node meets, beside the programs that a site would use instead.
 
-mod cost;
 mod dhcp;
 mod http;
 mod peers;
 mod storm;
-mod table;
 mod tftp;
 mod tftp_load;
 
@@ -19,6 +17,7 @@ use tests::lab;
 use tests::net::{BRIDGE, Client, Net};
 use tests::program::{build, converse, find};
 
+use super::{cost, figure as table};
 use crate::root;
 use table::Row;
 

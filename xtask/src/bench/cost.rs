@@ -26,7 +26,8 @@ pub(super) fn rss_mib(pid: u32) -> anyhow::Result<f64> {
     Ok(kib / 1024.0)
 }
 
-fn tree(pids: &[u32]) -> Vec<u32> {
+/// These processes and all that they have started.
+pub(super) fn tree(pids: &[u32]) -> Vec<u32> {
     let mut all = pids.to_vec();
     let mut at = 0;
     while let Some(pid) = all.get(at).copied() {
