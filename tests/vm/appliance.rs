@@ -12,7 +12,6 @@ use domain::port::{Protocol, TABLE};
 use serde_json::Value;
 use tests::appliance::Appliance;
 use tests::demo::{self, Demo, Kind};
-use tests::program::is_whole;
 use tests::{Node, lab};
 
 /// What `systemd-analyze security` may say of a unit of ours, times ten.
@@ -43,9 +42,7 @@ fn nodes_boot_from_the_head_image() {
         check_ports(head)?;
         doors::scan(&demo.net).await?;
         check_units(head)?;
-        if is_whole() {
-            certificates::check(head)?;
-        }
+        certificates::check(head).await?;
         eprintln!("all programs and PostgreSQL: {} MiB (sum of PSS)", memory_mib(head)?);
         boot_without_database(&mut demo, 1).await?;
         eprintln!("{}", demo.steps.table());

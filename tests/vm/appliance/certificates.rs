@@ -1,8 +1,13 @@
 //! The head's certificates as an administrator sees them: through the supervisor, and by programs that need no `-k`.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
-use tests::Appliance;
+use tests::{Appliance, settle};
+
+/// How long the first certificates may take.
+const ISSUED_MAX: Duration = Duration::from_secs(120);
 
 /// The serial number of the gateway's certificate as `pilotctl` tells it; the supervisor has answered, or a sentence about
 /// it would stand before the JSON.
@@ -26,8 +31,10 @@ fn shown(head: &Appliance) -> anyhow::Result<String> {
 }
 
 /// They are listed on D-Bus, renewed by the service's unit when somebody asks, and trusted on the head.
-pub(super) fn check(head: &Appliance) -> anyhow::Result<()> {
-    let before = serial(head)?;
+pub(super) async fn check(head: &Appliance) -> anyhow::Result<()> {
+    // The gateway asks for the one with the head's names once the head's other services answer.
+    let issued = settle::until(ISSUED_MAX, "the head has both certificates", async || Ok(serial(head).ok()));
+    let before = issued.await.or_else(|_| serial(head))?;
     ensure!(shown(head)? == before, "the port shows another one than {before}");
     let said = head.run("pilotctl cert renew", "")?;
     ensure!(said.trim() == "gateway has new certificates", "{said}");
