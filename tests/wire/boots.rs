@@ -58,7 +58,8 @@ fn an_imported_image_is_booted_by_its_digests_and_told_of() {
         head.pilotctl(&["boot", "forget", "nid002"], "")?;
         let told = json(&head, &["boot", "report", "--since", "1h"])?;
         ensure!(told["nodes"] == 1, "{told:#}");
-        let again = head.pilotctl(&["boot", "forget", "nid002"], "").err().context("it is forgotten twice")?;
+        let again =
+            head.pilotctl(&["boot", "forget", "nid002"], "").err().context("it is forgotten twice")?;
         ensure!(format!("{again:#}").contains("no boot of nid002 is known"), "{again:#}");
         head.shut_down().await
     });
@@ -87,7 +88,8 @@ fn import(head: &Head, folder: &Path) -> anyhow::Result<String> {
     let build = folder.join("build");
     std::fs::create_dir_all(&build)?;
     for (name, size) in [("vmlinuz-6.12", 1 << 20), ("initrd.img", 1 << 20), ("root.squashfs", ROOT_BYTES)] {
-        let bytes: Vec<u8> = (0..size).map(|it: usize| (it.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
+        let bytes: Vec<u8> =
+            (0..size).map(|it: usize| (it.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
         std::fs::write(build.join(name), bytes)?;
     }
     let build = build.to_str().context("text")?;
