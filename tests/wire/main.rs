@@ -4,6 +4,7 @@ mod acme;
 mod boots;
 mod canary;
 mod cli;
+mod console;
 mod desk;
 mod faults;
 mod fleet;
