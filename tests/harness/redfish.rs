@@ -1,6 +1,8 @@
 //! A BMC's Redfish service in this process: resources after DMTF's published schemas, and the ways in which makers
 //! differ from them, on demand.
 
+mod identity;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +16,6 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rcgen::{CertificateParams, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -101,7 +101,7 @@ impl Redfish {
     pub async fn start_at(address: SocketAddr, systems: usize, quirks: &[Quirk]) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address).await.context("listen as a Redfish service")?;
         let address = listener.local_addr()?;
-        let (acceptor, certificate) = identity(address)?;
+        let (acceptor, certificate) = identity::make(address)?;
         let state = State {
             quirks: quirks.to_vec(),
             password: PASSWORD.to_owned(),
@@ -166,21 +166,6 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn identity(address: SocketAddr) -> anyhow::Result<(TlsAcceptor, Vec<u8>)> {
-    let key = KeyPair::generate().context("make a key")?;
-    let params = CertificateParams::new(vec![address.ip().to_string(), "localhost".to_owned()])?;
-    let certificate = params.self_signed(&key).context("make a certificate")?.der().to_vec();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![CertificateDer::from(certificate.clone())],
-            PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-        )?;
-    Ok((TlsAcceptor::from(Arc::new(config)), certificate))
-}
-
 async fn accept(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<Mutex<State>>) {
     let mut connections = JoinSet::new();
     loop {
@@ -222,10 +207,13 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
     }
     if has(Quirk::RedirectsElsewhere) {
         let mut elsewhere = raw(StatusCode::FOUND, Vec::new());
-        elsewhere.headers_mut().insert(header::LOCATION, "https://192.0.2.1/redfish/v1/".parse().map_err(|_| Dropped)?);
+        elsewhere
+            .headers_mut()
+            .insert(header::LOCATION, "https://192.0.2.1/redfish/v1/".parse().map_err(|_| Dropped)?);
         return Ok(elsewhere);
     }
-    let drops = has(Quirk::DropsAnswers) && parts.method == Method::POST && parts.uri.path().contains("/Actions/");
+    let drops =
+        has(Quirk::DropsAnswers) && parts.method == Method::POST && parts.uri.path().contains("/Actions/");
     let answer = state.obey(&parts.method, parts.uri.path(), &parts.headers, &body);
     if drops { Err(Dropped) } else { Ok(answer) }
 }
@@ -260,7 +248,11 @@ impl State {
         }
         let words: Vec<&str> = plain.split('/').skip(3).collect();
         let system = |word: &str| word.parse::<usize>().ok().and_then(|it| it.checked_sub(1));
-        if self.has(Quirk::TrailingSlash) && words.first() == Some(&"Systems") && words.len() == 2 && plain == path {
+        if self.has(Quirk::TrailingSlash)
+            && words.first() == Some(&"Systems")
+            && words.len() == 2
+            && plain == path
+        {
             return refuse(StatusCode::NOT_FOUND, "The resource was not found");
         }
         match (method.as_str(), words.as_slice()) {
@@ -408,7 +400,8 @@ impl State {
         }
         self.told.push(format!("reset {} {kind}", place + 1));
         let on = !matches!(kind, "ForceOff" | "GracefulShutdown");
-        let slow = self.quirks.iter().find_map(|it| if let Quirk::Slow(looks) = it { Some(*looks) } else { None });
+        let slow =
+            self.quirks.iter().find_map(|it| if let Quirk::Slow(looks) = it { Some(*looks) } else { None });
         match slow {
             Some(looks) => drop(self.coming.insert(place, (looks, on))),
             None => self.power[place] = on,
@@ -419,7 +412,10 @@ impl State {
     fn change_password(&mut self, body: &Value) -> Answer {
         let new = body["Password"].as_str().unwrap_or_default().to_owned();
         if self.has(Quirk::RepeatsSecrets) {
-            return refuse(StatusCode::BAD_REQUEST, &format!("The value {new} for Password is not acceptable"));
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                &format!("The value {new} for Password is not acceptable"),
+            );
         }
         self.told.push("password".to_owned());
         self.password = new;

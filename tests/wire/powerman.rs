@@ -33,7 +33,8 @@ fn device() -> String {
         )
     };
     [
-        "specification \"ipmipower\" {\n timeout 60\n script login {\n  expect \"ipmipower> \"\n }\n".to_owned(),
+        "specification \"ipmipower\" {\n timeout 60\n script login {\n  expect \"ipmipower> \"\n }\n"
+            .to_owned(),
         " script logout {\n  send \"quit\\n\"\n }\n".to_owned(),
         states("status_all", "stat"),
         states("status_beacon_all", "identify-status"),
@@ -54,7 +55,7 @@ fn start_powermand(folder: &Path) -> anyhow::Result<tests::Process> {
     let hosts = format!("127.1.0.[1-{COUNT}]");
     let configuration = format!(
         "include \"{device}\"\nlisten \"{THEIRS}\"\n\
-         device \"ipmi0\" \"ipmipower\" \"{ipmipower} -u {user} -p {password} -h {hosts} |&\"\n\
+         device \"ipmi0\" \"ipmipower\" \"{ipmipower} -D LAN_2_0 -u {user} -p {password} -h {hosts} |&\"\n\
          node \"nid[001-00{COUNT}]\" \"ipmi0\" \"{hosts}\"\n",
         device = folder.join("ipmipower.dev").display(),
         ipmipower = ipmipower.display(),

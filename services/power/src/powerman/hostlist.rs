@@ -22,16 +22,40 @@ pub(super) fn expand(list: &str) -> Result<Vec<String>, Unreadable> {
             Some(']') => inside = false,
             Some(',') | None if !inside || it.is_none() => {
                 let item = &list[start..at];
-                names.extend(domain::expand(item).map_err(|_| Unreadable)?);
-                if names.len() > NODES_MAX {
-                    return Err(Unreadable);
-                }
+                expand_item(item, &mut names)?;
                 start = at + 1;
             }
             _ => {}
         }
     }
     Ok(names)
+}
+
+/// The names of an item with any number of brackets. What is named twice stays so, unlike in our own lists.
+fn expand_item(item: &str, names: &mut Vec<String>) -> Result<(), Unreadable> {
+    let Some((head, rest)) = item.split_once('[') else {
+        if item.contains(']') || names.len() >= NODES_MAX {
+            return Err(Unreadable);
+        }
+        names.extend((!item.is_empty()).then(|| item.to_owned()));
+        return Ok(());
+    };
+    let (ranges, tail) = rest.split_once(']').filter(|_| !head.contains(']')).ok_or(Unreadable)?;
+    for range in ranges.split(',') {
+        let (low, high) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| {
+            let is_one = (1..=DIGITS_MAX).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_digit());
+            text.parse::<usize>().ok().filter(|_| is_one).ok_or(Unreadable)
+        };
+        let (first, last) = (number(low)?, number(high)?);
+        if last < first || last - first >= NODES_MAX {
+            return Err(Unreadable);
+        }
+        for it in first..=last {
+            expand_item(&format!("{head}{it:0width$}{tail}", width = low.len()), names)?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts names in powerman's order: by what stands before the number, by how many digits that has, by itself.
@@ -149,6 +173,7 @@ mod tests {
     #[test]
     fn lists_are_read_and_long_ones_refused() {
         assert_eq!(expand("nid[001-002],login,nid001"), Ok(names("nid001 nid002 login nid001")));
+        assert_eq!(expand("nid[001-002,001]"), Ok(names("nid001 nid002 nid001")));
         assert_eq!(expand("a[1-2]b[1-2]"), Ok(names("a1b1 a1b2 a2b1 a2b2")));
         assert_eq!(expand(",,"), Ok(Vec::new()));
         for wrong in ["nid[1-", "nid[", "nid]", "nid[5-1]", "nid[1-2000000]", "nid[0-99999],nid[0-99999]"] {
