@@ -115,6 +115,8 @@ impl Bmc {
     pub(super) fn heal(&mut self) {
         self.faults = Faults::default();
         self.babble = None;
+        // What a slow one has not said yet is lost.
+        self.late.clear();
     }
 
     pub(super) fn set_rate(&mut self, rate: Rate, now: Instant) {
