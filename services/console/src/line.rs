@@ -140,11 +140,21 @@ impl Line {
         loop {
             let opened = match ready.take() {
                 Some(connection) => Ok(connection),
-                // Boxed, so that a line that waits takes no room for a session: thousands of BMCs may be off.
-                None => tokio::select! {
-                    () = stop.cancelled() => break,
-                    opened = Box::pin(self.open()) => opened,
-                },
+                None => {
+                    let places = Arc::clone(&self.places);
+                    // Before the box is made: a line that waits takes no room for a session, as thousands of BMCs may
+                    // be off.
+                    let permit = tokio::select! {
+                        () = stop.cancelled() => break,
+                        permit = places.opening.acquire() => permit,
+                    };
+                    let opened = tokio::select! {
+                        () = stop.cancelled() => break,
+                        opened = Box::pin(self.open()) => opened,
+                    };
+                    drop(permit);
+                    opened
+                }
             };
             let loss = match opened {
                 Ok(connection) => {
@@ -169,10 +179,9 @@ impl Line {
 
     async fn open(&mut self) -> Result<Connection, Loss> {
         let places = Arc::clone(&self.places);
-        let _permit = places.opening.acquire().await;
         match &*Arc::clone(&self.port) {
             Port::Sol(endpoint) => self.open_sol(endpoint).await.map(Connection::Sol),
-            port => Stream::open(port, &places).await.map(Connection::Stream),
+            port => Ok(Connection::Stream(Box::new(Stream::open(port, &places).await?))),
         }
     }
 

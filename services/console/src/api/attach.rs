@@ -132,8 +132,8 @@ fn who(caller: &Caller, tty: Option<&str>) -> Who {
 /// The last lines alone.
 fn keep_lines(past: &mut Vec<u8>, lines: usize) {
     let body = past.strip_suffix(b"\n").unwrap_or(past);
-    let ends = body.iter().enumerate().rev().filter(|it| *it.1 == b'\n').map(|it| it.0 + 1);
-    let begin = if lines == 0 { Some(past.len()) } else { ends.skip(lines - 1).next() };
+    let mut ends = body.iter().enumerate().rev().filter(|it| *it.1 == b'\n').map(|it| it.0 + 1);
+    let begin = if lines == 0 { Some(past.len()) } else { ends.nth(lines - 1) };
     past.drain(..begin.unwrap_or(0));
 }
 

@@ -69,7 +69,7 @@ async fn type_in(sender: &mpsc::Sender<Typed>, data: Option<Vec<u8>>) -> Result<
 /// An open line.
 pub(super) enum Connection {
     Sol(SolLine),
-    Stream(Stream),
+    Stream(Box<Stream>),
 }
 
 /// A line over IPMI, its session, and where the session's record is kept.

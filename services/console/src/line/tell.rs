@@ -90,6 +90,8 @@ impl Line {
             let (node, name) = (self.console.node.clone(), &self.name);
             daemon::event!(event::CONSOLE_LOST, node = node, "the console of {name} is not logged: {reason}");
             if self.reasons.is_empty() {
+                // Many are lost together, and what opening them took is not needed for a while.
+                daemon::trim_memory_soon();
                 let conman = self.console.disconnected_from();
                 self.tell(&format!("console lost: {reason}"), Some(conman));
             }

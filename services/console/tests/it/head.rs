@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
@@ -194,7 +195,7 @@ impl Head {
         let mut aside: Vec<PathBuf> = entries.map(|it| it.unwrap().path()).collect();
         aside.retain(|it| it.file_name().unwrap().to_string_lossy().starts_with(&begin));
         aside.sort();
-        let texts = aside.iter().map(|it| std::fs::read_to_string(it).unwrap_or_default());
+        let texts = aside.iter().map(|it| read_aside(it).unwrap_or_default());
         texts.collect::<String>() + &self.log(name)
     }
 
@@ -217,6 +218,17 @@ impl Head {
             until(async || self.whole_log("nid001").contains(last)).await;
         }
     }
+}
+
+/// A log that was put aside; it may be compressed at this moment, or be gone.
+fn read_aside(path: &std::path::Path) -> std::io::Result<String> {
+    let (file, mut text) = (std::fs::File::open(path)?, String::new());
+    if path.extension().is_some_and(|it| it == "gz") {
+        flate2::read::GzDecoder::new(file).read_to_string(&mut text)?;
+    } else {
+        std::io::BufReader::new(file).read_to_string(&mut text)?;
+    }
+    Ok(text)
 }
 
 /// The numbers of a log, which must each be on a line with a time stamp.
