@@ -24,7 +24,8 @@ static COUNT: LazyLock<Regex> =
 pub fn compare(machine: &[u8], log: &str, later: bool) -> anyhow::Result<()> {
     let machine: String = machine.iter().filter_map(|it| shown(*it)).flatten().collect();
     // Whether a zero is shown depends on what stands before it.
-    let log: String = OURS.replace_all(log, "").replace("^@", "").chars().filter(|it| !it.is_whitespace()).collect();
+    let log: String =
+        OURS.replace_all(log, "").replace("^@", "").chars().filter(|it| !it.is_whitespace()).collect();
     let begin = if later && !log.is_empty() { machine.len().saturating_sub(log.len()) } else { 0 };
     let machine = &machine[begin..];
     let same = machine.bytes().zip(log.bytes()).take_while(|(a, b)| a == b).count();
