@@ -16,6 +16,7 @@ mod oidc;
 mod outage;
 mod power;
 mod powerman;
+mod recover;
 mod relay;
 mod rights;
 mod rotation;

@@ -199,7 +199,8 @@ pub(crate) fn ranges(addresses: &[Ipv4Addr]) -> String {
 
 /// powermand's settings: one ipmipower for all, on its usual port; `device` is its definition of that.
 pub(crate) fn powerman(addresses: &[Ipv4Addr], device: &Path, ipmipower: &Path) -> String {
-    let (ranges, account) = (ranges(addresses), format!("-D LAN_2_0 -u {} -p {}", swarm::USER, swarm::PASSWORD));
+    let (ranges, account) =
+        (ranges(addresses), format!("-D LAN_2_0 -u {} -p {}", swarm::USER, swarm::PASSWORD));
     let nodes = node_names(addresses.len());
     format!(
         "include \"{}\"\nlisten \"127.0.0.1:10101\"\n\

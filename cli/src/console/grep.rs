@@ -49,7 +49,9 @@ pub(super) async fn run(head: &Head, arguments: Arguments) -> Result<(), Failure
             Some(Line::Found(it)) if head.format == Format::Json => {
                 writeln!(output, "{}", serde_json::json!({ "node": it.node, "line": it.line }))?;
             }
-            Some(Line::Found(it)) => writeln!(output, "{}: {}", it.node, it.line.replace(char::is_control, "?"))?,
+            Some(Line::Found(it)) => {
+                writeln!(output, "{}: {}", it.node, it.line.replace(char::is_control, "?"))?
+            }
             Some(Line::End { end }) => {
                 output.flush()?;
                 if end.more {

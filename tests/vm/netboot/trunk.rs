@@ -94,7 +94,9 @@ fn answer(folder: &Path) -> anyhow::Result<String> {
     let text = appliance::answer(folder)?;
     let link = |vlan: u16| {
         let mac = appliance::MAC;
-        format!("[[network.links]]\nname = \"vlan{vlan}\"\nkind = \"vlan\"\nparent = \"{mac}\"\nid = {vlan}\n")
+        format!(
+            "[[network.links]]\nname = \"vlan{vlan}\"\nkind = \"vlan\"\nparent = \"{mac}\"\nid = {vlan}\n"
+        )
     };
     let far = "[[network.planes]]\nname = \"far\"\nkind = \"nodes\"\ninterface = \"vlan20\"\n\
                addresses = [\"172.19.0.254/24\"]\n[[network.planes.subnets]]\ncidr = \"172.19.0.0/24\"\n";
@@ -133,9 +135,8 @@ pub(super) async fn boot(folder: &Path, limit: Duration) -> anyhow::Result<()> {
         let on = vm.start()?;
         for stage in [BootStage::DhcpAck, BootStage::Script, BootStage::Kernel, BootStage::Initrd] {
             let xname = format!("x1000c1s7b{number}n0");
-            let fits = |it: &Event| {
-                it.node.as_ref() == Some(&xname) && it.stage == stage && it.result == "ok"
-            };
+            let fits =
+                |it: &Event| it.node.as_ref() == Some(&xname) && it.stage == stage && it.result == "ok";
             let found = head.events()?.wait_for(&format!("{stage} of {name}"), limit, fits).await;
             let found = found.with_context(|| format!("the console:\n{}", vm.console().tail(25)))?;
             ensure!(stage != BootStage::DhcpAck || found.ip.as_ref() == Some(&ip), "{found:?}");

@@ -112,7 +112,9 @@ pub(super) async fn replace_credential(
     Json(credential): Json<Credential>,
 ) -> Result<Response, Error> {
     if caller.uid.and_then(Service::of_uid) != Some(Service::Power) {
-        return Err(Error::Forbidden("an account is replaced by the service power alone; PUT bmc-credentials sets one"));
+        return Err(Error::Forbidden(
+            "an account is replaced by the service power alone; PUT bmc-credentials sets one",
+        ));
     }
     let endpoint = find(&app, &name)?;
     store(&app, endpoint.id.as_str(), &credential).await
