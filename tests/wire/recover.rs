@@ -24,8 +24,8 @@ struct Board {
 
 const CHASSIS: &str = r#"#!/bin/sh
 cd "@FOLDER@" || exit 1
-verb=$2
-shift 2
+verb=$1
+shift
 while [ $# -gt 0 ]; do
   if [ "$verb" = get ]; then
     case $1 in power) echo "power:$(cat on)" ;; *) echo "$1:default" ;; esac
@@ -94,7 +94,8 @@ fn nodes_that_gave_up_are_switched_once_after_a_start_of_the_head() {
             settle::until(LIMIT, "the node is switched", async || {
                 Ok((!board.orders()?.is_empty()).then_some(()))
             })
-            .await?;
+            .await
+            .with_context(|| head.tails(10))?;
         }
         ask_for_script(&head, &nodes[0]).await?;
         ask_for_script(&head, &nodes[1]).await?;

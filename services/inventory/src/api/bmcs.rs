@@ -1,6 +1,6 @@
 //! Controllers and their accounts (INTERFACES 4).
 
-use axum::extract::State;
+use axum::extract::{FromRequest as _, Request, State};
 use axum::response::{IntoResponse, Response};
 use domain::inventory::Endpoint;
 use domain::{Service, Xname};
@@ -109,15 +109,19 @@ pub(super) async fn replace_credential(
     State(app): State<App>,
     caller: Caller,
     Path(name): Path<String>,
-    Json(credential): Json<Credential>,
+    request: Request,
 ) -> Result<Response, Error> {
+    // Before the body is looked at: whoever may not ask hears only that.
     if caller.uid.and_then(Service::of_uid) != Some(Service::Power) {
         return Err(Error::Forbidden(
             "an account is replaced by the service power alone; PUT bmc-credentials sets one",
         ));
     }
     let endpoint = find(&app, &name)?;
-    store(&app, endpoint.id.as_str(), &credential).await
+    match Json::<Credential>::from_request(request, &()).await {
+        Ok(Json(credential)) => store(&app, endpoint.id.as_str(), &credential).await,
+        Err(problem) => Ok(problem.into_response()),
+    }
 }
 
 /// Scope and user, never a secret.
