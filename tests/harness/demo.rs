@@ -245,7 +245,11 @@ impl Demo {
         };
         let complete = settle::until(LOG_MAX, "the log has all", async || Ok(compare().ok())).await;
         if complete.is_err() {
-            compare().with_context(|| format!("the log of {name}"))?;
+            compare().with_context(|| {
+                let log = self.place.console_log(&name).unwrap_or_default();
+                let said: Vec<&str> = log.lines().filter(|it| it.contains("<Pilothouse>")).collect();
+                format!("the log of {name}, of which the service says:\n{}\n", said.join("\n"))
+            })?;
         }
         self.steps.reach(&name, "SOL log complete");
         Ok(())

@@ -260,9 +260,15 @@ impl Boot {
     /// Does later what could not be done while PostgreSQL or images was away, until the stop.
     pub async fn settle_until(&self, stop: &CancellationToken) {
         let mut every = tokio::time::interval(SETTLE_EVERY);
-        while stop.run_until_cancelled(every.tick()).await.is_some() {
-            self.settle_once().await;
-            self.settle_pins().await;
-        }
+        let round = async {
+            loop {
+                every.tick().await;
+                self.settle_once().await;
+                self.settle_pins().await;
+            }
+        };
+        // A neighbour that is stopping too may leave a call without an answer for longer than the end may take; what
+        // is given up half-way is settled after the next start.
+        stop.run_until_cancelled(round).await;
     }
 }

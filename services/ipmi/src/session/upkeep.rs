@@ -11,6 +11,9 @@ use super::link::{End, Link};
 
 /// The part of the time to death after which a silent BMC is asked for a sign of life.
 const ASKED_AFTER: u32 = 3;
+/// The share of it after which a BMC is asked whatever comes over its line: not every BMC takes that for activity
+/// of the session, and ends it after 30 s (ipmi_sim) or 60 s (6.12.15) without a request.
+const REQUESTED_AFTER: (u32, u32) = (2, 3);
 const JITTER_PERCENT: u8 = 25;
 
 /// Runs until the BMC is dead, or the session's other end aborts it.
@@ -18,12 +21,25 @@ pub(super) async fn run(link: Arc<Link>) {
     let dead_after = link.options().dead_after;
     // The session's own number spreads the questions of many: sessions are opened in bursts.
     let roll = u16::try_from(link.console_id() & 0xffff).unwrap_or(0);
+    let (part, whole) = REQUESTED_AFTER;
+    let request_every = spread(dead_after * part / whole, JITTER_PERCENT, roll);
+    let mut requested = Instant::now();
     loop {
         let heard = link.heard();
-        sleep_until(heard + spread(dead_after / ASKED_AFTER, JITTER_PERCENT, roll)).await;
+        let silent = heard + spread(dead_after / ASKED_AFTER, JITTER_PERCENT, roll);
+        sleep_until(silent.min(requested + request_every)).await;
         if link.heard() != heard {
+            if requested.elapsed() >= request_every {
+                requested = Instant::now();
+                let limit = link.options().deadline;
+                let question = link.ask_within("keep-alive", GetDeviceId.into(), Repeat::WhenSilent, limit);
+                if let Err(error) = question.await {
+                    tracing::debug!(address = %link.address(), %error, "the keep-alive was not answered");
+                }
+            }
             continue;
         }
+        requested = Instant::now();
         // Any answer is a sign of life, whatever its completion code, and so is any other packet.
         let death = heard + dead_after;
         let question = link.ask_within("keep-alive", GetDeviceId.into(), Repeat::WhenSilent, dead_after);
