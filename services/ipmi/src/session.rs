@@ -67,7 +67,7 @@ impl Session {
         let socket = pool.pick(target.address)?;
         let record = handshake::run(&socket, target, &options).await?;
         tracing::debug!(address = %target.address, suite = %record.suite, "IPMI session opened");
-        let session = Self::begin(pool, socket, record, options)?;
+        let session = Self::begin(pool, socket, record, options, false)?;
         session.raise_privilege(target.privilege).await?;
         Ok(session)
     }
@@ -82,7 +82,7 @@ impl Session {
     /// The socket is not in the pool, or the session is running on it already.
     pub fn resume(pool: &Pool, record: &SessionRecord, options: SessionOptions) -> Result<Self, Error> {
         let socket = pool.find(record.address, record.local_port)?;
-        Self::begin(pool, socket, record.clone(), options)
+        Self::begin(pool, socket, record.clone(), options, true)
     }
 
     fn begin(
@@ -90,10 +90,11 @@ impl Session {
         socket: Arc<crate::pool::Socket>,
         record: SessionRecord,
         options: SessionOptions,
+        resumed: bool,
     ) -> Result<Self, Error> {
         let link = Link::new(pool, socket, record, options)?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(upkeep::run(Arc::clone(&link)));
+        tasks.spawn(upkeep::run(Arc::clone(&link), resumed));
         let tasks = Arc::new(Tasks { set: Mutex::new(tasks), link: Arc::clone(&link) });
         Ok(Self { link, tasks })
     }
