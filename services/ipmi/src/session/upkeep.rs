@@ -60,7 +60,9 @@ pub(super) async fn run(link: Arc<Link>, resumed: bool) {
 
 /// Whether it is answered does not matter here: what comes from the BMC does, whatever it is.
 async fn request(link: &Link) {
-    let limit = link.options().deadline;
+    let options = link.options();
+    // A BMC that dies just then is noticed in time all the same.
+    let limit = options.deadline.min(options.dead_after / ASKED_AFTER);
     let question = link.ask_within("keep-alive", GetDeviceId.into(), Repeat::WhenSilent, limit);
     if let Err(error) = question.await {
         tracing::debug!(address = %link.address(), %error, "the keep-alive was not answered");
