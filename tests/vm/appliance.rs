@@ -4,11 +4,11 @@ mod certificates;
 mod console;
 mod doors;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Context as _, ensure};
-use domain::BootStage;
 use domain::port::{Protocol, TABLE};
+use domain::{BootStage, Service};
 use serde_json::Value;
 use tests::appliance::Appliance;
 use tests::demo::{self, Demo, Kind};
@@ -112,25 +112,35 @@ fn check_journal(head: &Appliance, node: &Node) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// From how many ports that the kernel chose a service sends; the firewall lets in whom it has written to from there.
+/// TFTP sends its transfers from one (RFC 1350 section 4), BMCs are asked from 16 sockets of either address family.
+fn chosen_max(service: Option<Service>) -> usize {
+    match service {
+        Some(Service::Dhcp) => 1,
+        Some(Service::Power | Service::Console) => 2 * 16,
+        _ => 0,
+    }
+}
+
 /// What listens is what the table says.
 fn check_ports(head: &Appliance) -> anyhow::Result<()> {
-    let listed = head.run("sudo ss --no-header --listening --numeric --tcp --udp", "")?;
-    let (mut open, mut passing) = (BTreeSet::new(), BTreeSet::new());
+    let listed = head.run("sudo ss --no-header --listening --numeric --extended --tcp --udp", "")?;
+    let (mut open, mut passing) = (BTreeSet::new(), BTreeMap::new());
     for line in listed.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (Some(protocol), Some(local)) = (words.first(), words.get(4)) else { continue };
         let (address, port) = local.rsplit_once(':').with_context(|| format!("read {line:?}"))?;
-        // Power and console ask BMCs from 16 sockets of either address family each.
-        // TFTP sends its transfers from a port that the kernel chose (RFC 1350 section 4); the firewall lets in whom
-        // the head has written to from there.
-        let chosen = protocol == &"udp" && port.parse::<u16>()? >= CHOSEN_MIN;
-        if chosen {
-            passing.insert(port);
+        let uid = words.iter().find_map(|it| it.strip_prefix("uid:")?.parse().ok());
+        let service = uid.and_then(Service::of_uid);
+        if protocol == &"udp" && port.parse::<u16>()? >= CHOSEN_MIN && chosen_max(service) > 0 {
+            *passing.entry(service).or_insert(0) += 1;
         } else if !address.starts_with("127.") && address != "[::1]" {
             open.insert(format!("{protocol} {port}"));
         }
     }
-    ensure!(passing.len() <= 1 + 2 * 2 * 16, "more than TFTP's transfers and BMCs' answers: {passing:?}");
+    for (service, count) in passing {
+        ensure!(count <= chosen_max(service), "{service:?} has {count} ports of the kernel's choice");
+    }
     let word = |it| if it == Protocol::Tcp { "tcp" } else { "udp" };
     // What a setting opens is closed in the demo.
     let always = TABLE.iter().filter(|it| it.setting.is_none());
