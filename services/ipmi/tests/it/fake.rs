@@ -79,6 +79,8 @@ pub(crate) struct Script {
     pub(crate) proofs: AtomicU32,
     pub(crate) controls: AtomicU32,
     pub(crate) closes: AtomicU32,
+    /// Requests for a sign of life.
+    pub(crate) signs: AtomicU32,
     pub(crate) deactivations: AtomicU32,
     /// How often it was asked for its capabilities.
     pub(crate) questions: AtomicU32,
@@ -117,6 +119,7 @@ impl Default for Script {
             proofs: AtomicU32::default(),
             controls: AtomicU32::default(),
             closes: AtomicU32::default(),
+            signs: AtomicU32::default(),
             deactivations: AtomicU32::default(),
             questions: AtomicU32::default(),
             controls_seen: AtomicU32::default(),
@@ -360,7 +363,10 @@ impl Bmc {
 
     async fn answer(&mut self, request: &Frame) {
         let data = match (request.message.netfn_raw(), request.message.cmd()) {
-            (0x06, 0x01) => vec![0, 0x20, 1, 2, 0x15, 2, 0x9f, 0x91, 0x12, 0, 2, 0x0f],
+            (0x06, 0x01) => {
+                self.script.signs.fetch_add(1, SeqCst);
+                vec![0, 0x20, 1, 2, 0x15, 2, 0x9f, 0x91, 0x12, 0, 2, 0x0f]
+            }
             (0x06, 0x3b) => vec![self.script.privilege_code, 4],
             (0x06, 0x3c) => {
                 self.script.closes.fetch_add(1, SeqCst);

@@ -106,6 +106,23 @@ async fn requests_are_answered_while_the_line_is_busy() {
     assert_eq!((read, fake.script.input.lock().unwrap().as_slice()), (written, b"typed".as_slice()));
 }
 
+/// A BMC that counts requests alone would end the session of a line that is never quiet.
+#[tokio::test]
+async fn a_bmc_is_asked_for_a_sign_of_life_though_its_line_never_rests() {
+    let fake = Fake::start(Script::default()).await;
+    let options = SessionOptions { dead_after: Duration::from_millis(600), ..quick() };
+    let session = limited(Session::open(&fake.target(), options)).await.unwrap();
+    let mut console = limited(session.activate_sol(brisk())).await.unwrap();
+    fake.script.signs.store(0, SeqCst);
+    let talk = async {
+        while fake.script.signs.load(SeqCst) < 3 {
+            fake.script.output.lock().unwrap().extend(b"talk");
+            read(&mut console, 4).await;
+        }
+    };
+    limited(talk).await;
+}
+
 #[tokio::test]
 async fn a_line_taken_without_notice_is_noticed() {
     let fake = Fake::start(Script::default()).await;
