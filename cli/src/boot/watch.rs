@@ -51,8 +51,8 @@ pub(crate) async fn run(head: &Head, arguments: &Arguments) -> Result<(), Failur
     let mut screen = Screen::default();
     let mut told = false;
     loop {
-        let update = match tokio::time::timeout(TICK, stream.next()).await {
-            Ok(Some(update)) => Some(update),
+        let update = match tokio::time::timeout(TICK, stream.next()).await.map(Result::transpose) {
+            Ok(Some(update)) => Some(update?),
             Ok(None) => {
                 return Err(Failure::unreachable("the stream ended; is the service timeline running?"));
             }

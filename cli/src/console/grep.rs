@@ -45,7 +45,7 @@ pub(super) async fn run(head: &Head, arguments: Arguments) -> Result<(), Failure
     let mut found = search(&head.client(Service::Console), &request).await?;
     let mut output = std::io::stdout().lock();
     loop {
-        match found.next().await {
+        match found.next().await? {
             Some(Line::Found(it)) if head.format == Format::Json => {
                 writeln!(output, "{}", serde_json::json!({ "node": it.node, "line": it.line }))?;
             }

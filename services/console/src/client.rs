@@ -2,15 +2,12 @@
 
 use std::path::Path;
 
-use axum::body::{Body, Bytes};
 use axum::http::Method;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
-use web::{Client, ClientError};
+use web::{Client, ClientError, Lines};
 
 /// An attachment: messages are what the console writes and what is typed.
 pub type Attachment = WebSocketStream<UnixStream>;
@@ -175,42 +172,11 @@ pub enum Line {
     },
 }
 
-/// A search under way.
-#[derive(Debug)]
-pub struct Searching {
-    body: Incoming,
-    rest: Vec<u8>,
-}
-
 /// Looks for lines in logs.
 ///
 /// # Errors
 ///
 /// If the service does not answer, or refuses.
-pub async fn search(client: &Client, request: &SearchRequest) -> Result<Searching, ClientError> {
-    const PATH: &str = "/pilothouse/v1/search";
-    let text = serde_json::to_vec(request).unwrap_or_default();
-    let answer = client.send(Method::POST, PATH, Body::from(text)).await?;
-    let status = answer.status();
-    if status.is_success() {
-        return Ok(Searching { body: answer.into_body(), rest: Vec::new() });
-    }
-    // Once more for the words of the refusal.
-    client.call::<serde_json::Value>(Method::POST, PATH, Some(request)).await?;
-    Err(ClientError::Status { status, detail: "the search is refused".to_owned() })
-}
-
-impl Searching {
-    /// The next line; none: the answer broke off.
-    pub async fn next(&mut self) -> Option<Line> {
-        loop {
-            if let Some(end) = self.rest.iter().position(|it| *it == b'\n') {
-                let line: Vec<u8> = self.rest.drain(..=end).collect();
-                return serde_json::from_slice(&line).ok();
-            }
-            let frame = self.body.frame().await?.ok()?;
-            let data: Bytes = frame.into_data().unwrap_or_default();
-            self.rest.extend_from_slice(&data);
-        }
-    }
+pub async fn search(client: &Client, request: &SearchRequest) -> Result<Lines<Line>, ClientError> {
+    client.lines(Method::POST, "/pilothouse/v1/search", Some(request)).await
 }

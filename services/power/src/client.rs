@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use axum::http::Method;
 use domain::Xname;
-use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 use web::{Client, ClientError};
 
@@ -75,35 +74,16 @@ pub async fn stream(
     request: &Request,
     mut told: impl FnMut(Outcome),
 ) -> Result<(), ClientError> {
-    let place = || PathBuf::from("power.sock");
     let path = if request.changes() { "/pilothouse/v1/power" } else { "/pilothouse/v1/power-status" };
-    let body = serde_json::to_vec(request).map_err(|it| ClientError::Body(place(), it))?;
-    let answer = client.send(Method::POST, &format!("{path}?stream=true"), body.into()).await?;
-    let status = answer.status();
-    let mut body = answer.into_body();
-    let (mut rest, mut lines) = (Vec::new(), 0_usize);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|it| ClientError::Broken(place(), it.into()))?;
-        rest.extend_from_slice(frame.data_ref().map_or(&[], |it| it));
-        if !status.is_success() {
-            continue;
-        }
-        let mut begin = 0;
-        while let Some(end) = rest[begin..].iter().position(|it| *it == b'\n') {
-            let line = serde_json::from_slice(&rest[begin..begin + end]);
-            told(line.map_err(|it| ClientError::Body(place(), it))?);
-            (begin, lines) = (begin + end + 1, lines + 1);
-        }
-        rest.drain(..begin);
-    }
-    if !status.is_success() {
-        let problem: serde_json::Value = serde_json::from_slice(&rest).unwrap_or_default();
-        let detail = problem["detail"].as_str().map_or_else(|| status.to_string(), str::to_owned);
-        return Err(ClientError::Status { status, detail });
+    let mut outcomes = client.lines(Method::POST, &format!("{path}?stream=true"), Some(request)).await?;
+    let mut lines = 0_usize;
+    while let Some(outcome) = outcomes.next().await? {
+        told(outcome);
+        lines += 1;
     }
     if lines < request.nodes.len() {
         let missing = format!("{lines} of {} nodes were told of", request.nodes.len());
-        return Err(ClientError::Broken(place(), missing.into()));
+        return Err(ClientError::Broken(PathBuf::from("power.sock"), missing.into()));
     }
     Ok(())
 }

@@ -1,11 +1,8 @@
 //! Where pilotctl asks timeline.
 
-use axum::body::{Body, Bytes};
 use axum::http::Method;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
-use web::{Client, ClientError};
+use web::{Client, ClientError, Lines};
 
 pub use crate::model::{
     Boot, Cause, Evidence, Finding, Group, Kind, Outcome, Place, Report, Script, Slow, Step, Times, Transfer,
@@ -37,13 +34,6 @@ pub struct Update {
     /// So many lines were left out: the reader is too slow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
-}
-
-/// The stream of boots, a line at a time.
-#[derive(Debug)]
-pub struct Stream {
-    body: Incoming,
-    rest: Vec<u8>,
 }
 
 fn query(pairs: &[(&str, Option<&str>)]) -> String {
@@ -109,28 +99,7 @@ pub async fn forget(timeline: &Client, node: &str) -> Result<(), ClientError> {
 /// # Errors
 ///
 /// If timeline does not answer, or refuses.
-pub async fn follow(timeline: &Client, nodes: Option<&str>) -> Result<Stream, ClientError> {
+pub async fn follow(timeline: &Client, nodes: Option<&str>) -> Result<Lines<Update>, ClientError> {
     let path = format!("/pilothouse/v1/events{}", query(&[("node", nodes)]));
-    let answer = timeline.send(Method::GET, &path, Body::empty()).await?;
-    if answer.status().is_success() {
-        return Ok(Stream { body: answer.into_body(), rest: Vec::new() });
-    }
-    // Ask once more for the words of the refusal.
-    timeline.get::<serde_json::Value>(&path).await?;
-    Err(ClientError::Status { status: answer.status(), detail: "the stream is refused".to_owned() })
-}
-
-impl Stream {
-    /// The next line; none: the stream ended.
-    pub async fn next(&mut self) -> Option<Update> {
-        loop {
-            if let Some(end) = self.rest.iter().position(|it| *it == b'\n') {
-                let line: Vec<u8> = self.rest.drain(..=end).collect();
-                return serde_json::from_slice(&line).ok();
-            }
-            let frame = self.body.frame().await?.ok()?;
-            let data: Bytes = frame.into_data().unwrap_or_default();
-            self.rest.extend_from_slice(&data);
-        }
-    }
+    timeline.lines(Method::GET, &path, None::<&()>).await
 }

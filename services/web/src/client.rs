@@ -1,10 +1,12 @@
 //! HTTP over another service's UNIX socket.
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode, header};
+use bytes::BytesMut;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -14,6 +16,8 @@ use tokio::net::UnixStream;
 
 /// The longest answer that is read whole; streams are read by line.
 const ANSWER_MAX: usize = 64 << 20;
+/// The longest line of a stream.
+const LINE_MAX: usize = 1 << 20;
 /// How long an answer's head may take.
 const HEAD_MAX: Duration = Duration::from_secs(30);
 
@@ -96,12 +100,7 @@ impl Client {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<Vec<u8>, ClientError> {
-        let body = match body {
-            None => Body::empty(),
-            Some(it) => {
-                serde_json::to_vec(it).map_err(|it| ClientError::Body(self.socket.clone(), it))?.into()
-            }
-        };
+        let body = self.body_of(body)?;
         self.bytes(method, path, body).await
     }
 
@@ -112,6 +111,36 @@ impl Client {
     /// See [`ClientError`].
     pub async fn bytes(&self, method: Method, path: &str, body: Body) -> Result<Vec<u8>, ClientError> {
         let response = self.send(method, path, body).await?;
+        self.collect(response).await
+    }
+
+    /// A call with a JSON body, whose answer is JSON, a line each, read as it comes.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn lines<T>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Lines<T>, ClientError> {
+        let response = self.send(method, path, self.body_of(body)?).await?;
+        if !response.status().is_success() {
+            let status = response.status();
+            return Err(self.collect(response).await.err().unwrap_or_else(|| refusal(status, b"")));
+        }
+        let (socket, body) = (self.socket.clone(), response.into_body());
+        Ok(Lines { socket, body, rest: BytesMut::new(), kind: PhantomData })
+    }
+
+    fn body_of(&self, body: Option<&impl Serialize>) -> Result<Body, ClientError> {
+        let Some(it) = body else { return Ok(Body::empty()) };
+        serde_json::to_vec(it).map(Body::from).map_err(|it| ClientError::Body(self.socket.clone(), it))
+    }
+
+    /// The whole body of a success; else what it says.
+    async fn collect(&self, response: Response<Incoming>) -> Result<Vec<u8>, ClientError> {
         let status = response.status();
         let bytes = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
         let bytes = bytes.map_err(|it| ClientError::Broken(self.socket.clone(), it))?.to_bytes();
@@ -144,6 +173,41 @@ impl Client {
         let request = request.body(body).map_err(|it| ClientError::Broken(self.socket.clone(), it.into()))?;
         let answer = tokio::time::timeout(HEAD_MAX, sender.send_request(request)).await;
         answer.map_err(|_| ClientError::Unreachable(self.socket.clone(), None))?.map_err(broken)
+    }
+}
+
+/// An answer that is read by line, as it comes.
+#[derive(Debug)]
+pub struct Lines<T> {
+    socket: PathBuf,
+    body: Incoming,
+    rest: BytesMut,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> Lines<T> {
+    /// The next line; none: the answer has ended. Whoever stops waiting may ask again, nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// If the connection breaks off, within a line or between two, or a line is not what was expected.
+    pub async fn next(&mut self) -> Result<Option<T>, ClientError> {
+        let broken = |socket: &PathBuf, why: &str| ClientError::Broken(socket.clone(), why.into());
+        loop {
+            if let Some(end) = self.rest.iter().position(|it| *it == b'\n') {
+                let line = serde_json::from_slice(&self.rest.split_to(end + 1));
+                return line.map(Some).map_err(|it| ClientError::Body(self.socket.clone(), it));
+            }
+            if self.rest.len() > LINE_MAX {
+                return Err(broken(&self.socket, "a line is too long"));
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => self.rest.extend_from_slice(frame.data_ref().map_or(&[], |it| it)),
+                Some(Err(error)) => return Err(ClientError::Broken(self.socket.clone(), error.into())),
+                None if self.rest.is_empty() => return Ok(None),
+                None => return Err(broken(&self.socket, "it ends within a line")),
+            }
+        }
     }
 }
 

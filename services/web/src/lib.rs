@@ -17,7 +17,7 @@ mod server;
 mod token;
 
 pub use caller::{Caller, Denied, Guard, Peer, scoped};
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, Lines};
 pub use database::{Database, Unavailable};
 pub use extract::{Json, Path, Query};
 pub use metrics::{Counters, counter, counters, gauge};

@@ -10,7 +10,7 @@ async fn found(head: &Head, request: SearchRequest) -> (Vec<String>, bool) {
     let mut searching = search(&Client::unix(&head.socket), &request).await.unwrap();
     let mut lines = Vec::new();
     loop {
-        match limited(searching.next()).await.unwrap() {
+        match limited(searching.next()).await.unwrap().unwrap() {
             Line::Found(it) => lines.push(format!("{}: {}", it.node, &it.line[20..])),
             Line::End { end } => {
                 assert_eq!((end.found, end.failed.len()), (lines.len(), 0));

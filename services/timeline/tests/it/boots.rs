@@ -150,12 +150,12 @@ async fn the_stream_tells_what_is_and_then_what_happens(db: PgPool) {
     boot(&head, 3).await;
     until(async || report(&head).await.good == 2).await;
     let mut stream = client::follow(&head.client(), Some("nid001,nid002")).await.unwrap();
-    let first = stream.next().await.unwrap();
+    let first = stream.next().await.unwrap().unwrap();
     assert_eq!(first.boot.map(|it| it.name), Some("nid001".to_owned()));
-    assert!(stream.next().await.unwrap().present);
+    assert!(stream.next().await.unwrap().unwrap().present);
     head.tell(Service::Power, 3, "power-on", json!({})).await;
     head.tell(Service::Power, 2, "power-on", json!({})).await;
-    let next = stream.next().await.unwrap();
+    let next = stream.next().await.unwrap().unwrap();
     assert_eq!(next.boot.map(|it| it.name), Some("nid002".to_owned()));
     assert_eq!(next.event.map(|it| it.stage.name()), Some("power-on"));
     let refused = client::follow(&head.client(), Some("x!")).await.unwrap_err().to_string();
