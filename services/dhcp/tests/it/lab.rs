@@ -92,22 +92,20 @@ impl Lab {
 
     /// udhcpc once: what it was given, by the names of udhcpc's scripts; none if it was given nothing.
     pub(super) fn udhcpc(&self, words: &[&str]) -> Option<Given> {
+        self.run_udhcpc(&["udhcpc", "-n", "-t", "5"], words)
+    }
+
+    /// udhcpc on a wire that loses packets: where nobody hears its three REQUESTs after an offer, which ends it
+    /// otherwise, it begins again.
+    pub(super) fn patient_udhcpc(&self) -> Option<Given> {
+        let limit = super::LIMIT.as_secs().to_string();
+        self.run_udhcpc(&["timeout", &limit, "udhcpc", "-A", "1", "-t", "25"], &[])
+    }
+
+    fn run_udhcpc(&self, program: &[&str], words: &[&str]) -> Option<Given> {
         let script = self.path("script");
-        let mut command = self.on_node(&[
-            "udhcpc",
-            "-i",
-            "node",
-            "-f",
-            "-n",
-            "-q",
-            "-t",
-            "5",
-            "-T",
-            "1",
-            "-s",
-            script.to_str().unwrap(),
-        ]);
-        let output = command.args(words).output().unwrap();
+        let ours = ["-i", "node", "-f", "-q", "-T", "1", "-s", script.to_str().unwrap()];
+        let output = self.on_node(program).args(ours).args(words).output().unwrap();
         output.status.success().then(|| self.given(&output))
     }
 

@@ -34,7 +34,7 @@ fn udhcpc_and_dhclient_get_their_address_over_a_bad_wire() {
     let (lab, _inventory, _service) = known();
     spoil(&lab);
     for _ in 0..3 {
-        assert_eq!(lab.udhcpc(&["-t", "25"]).unwrap().get("ip"), Some("172.16.0.1"));
+        assert_eq!(lab.patient_udhcpc().unwrap().get("ip"), Some("172.16.0.1"));
     }
     assert_eq!(lab.dhclient().as_deref(), Some("172.16.0.1"));
 }
@@ -45,8 +45,8 @@ fn a_wire_that_doubles_and_reorders_gives_nobody_a_second_address() {
     let inventory = Inventory::start(&lab.path("head"));
     let database = Database::new();
     let service = Service::start_with(&lab, DOCUMENT, &database);
-    let lent = lab.udhcpc(&["-t", "25"]).unwrap().get("ip").unwrap().to_owned();
-    assert_eq!(lab.udhcpc(&["-t", "25"]).unwrap().get("ip"), Some(lent.as_str()));
+    let lent = lab.patient_udhcpc().unwrap().get("ip").unwrap().to_owned();
+    assert_eq!(lab.patient_udhcpc().unwrap().get("ip"), Some(lent.as_str()));
     assert_eq!(lab.dhclient().as_deref(), Some(lent.as_str()));
     let unknown = wait(service.client.list_unknown()).unwrap();
     assert_eq!(unknown.len(), 1, "{unknown:?}");
@@ -55,7 +55,7 @@ fn a_wire_that_doubles_and_reorders_gives_nobody_a_second_address() {
     inventory.set_interface(NODE_MAC, &["172.16.0.1"]);
     service.wait_known(NODE_MAC);
     for _ in 0..3 {
-        assert_eq!(lab.udhcpc(&["-t", "25"]).unwrap().get("ip"), Some("172.16.0.1"));
+        assert_eq!(lab.patient_udhcpc().unwrap().get("ip"), Some("172.16.0.1"));
     }
     assert_eq!(lab.dhclient().as_deref(), Some("172.16.0.1"));
     assert!(wait(service.client.list_unknown()).unwrap().is_empty());
