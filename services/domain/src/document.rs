@@ -5,6 +5,7 @@
 
 mod answer;
 mod check;
+mod freeze;
 mod network;
 mod words;
 
@@ -17,6 +18,7 @@ use toml::Table;
 use crate::{Role, Service};
 
 pub use answer::{Answer, BmcSecret, Secrets};
+pub use freeze::Freeze;
 pub use network::{Link, LinkKind, Network, Plane, PlaneKind, Pool, Subnet};
 pub use words::{is_account, is_label, is_ssh_key};
 
@@ -40,6 +42,9 @@ pub struct Document {
     /// The named administrators, by account.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub admins: BTreeMap<String, Admin>,
+    /// Times in which nothing is to be changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<Freeze>,
     /// What inventory is told.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub inventory: Table,

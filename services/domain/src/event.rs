@@ -67,6 +67,10 @@ events! {
     CONFIG_APPLIED = "config-applied", Info, "a1c0de0150f14d6ba7a1000000000010";
     /// A configuration was refused.
     CONFIG_REFUSED = "config-refused", Error, "a1c0de0150f14d6ba7a1000000000011";
+    /// A configuration was turned back, and the one before it is in force again.
+    CONFIG_REVERTED = "config-reverted", Error, "a1c0de0150f14d6ba7a1000000000019";
+    /// Files that the head writes were changed by hand.
+    CONFIG_EDITED = "config-edited", Warning, "a1c0de0150f14d6ba7a100000000001a";
     /// Set-up is complete.
     SETUP_COMPLETE = "setup-complete", Info, "a1c0de0150f14d6ba7a1000000000012";
     /// Nodes were imported.

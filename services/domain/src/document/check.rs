@@ -25,7 +25,16 @@ pub(super) fn check(document: &Document) -> Result<(), Wrong> {
     for index in 0..document.network.planes.len() {
         check_plane(document, index)?;
     }
+    check_freezes(document)?;
     check_admins(document)
+}
+
+fn check_freezes(document: &Document) -> Result<(), Wrong> {
+    let backward = document.freeze.iter().position(|it| it.from >= it.until);
+    backward.map_or(Ok(()), |index| {
+        let hint = "a freeze ends after it begins; write from and until as \"2026-12-20T00:00:00Z\"";
+        Err(wrong(&["freeze", &index.to_string(), "until"], hint))
+    })
 }
 
 fn check_cluster(document: &Document) -> Result<(), Wrong> {

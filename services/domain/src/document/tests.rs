@@ -66,3 +66,21 @@ fn what_is_wrong_is_named_with_line_and_column() {
         assert!(error.message.contains(word) && error.column >= 1, "{error}");
     }
 }
+
+#[test]
+fn a_document_without_secrets_is_kept_byte_for_byte() {
+    let text = "# by hand\r\nversion = 1\r\n[cluster]\nname = 'demo'\ndomain = \"a.b\"\n\n\n";
+    assert_eq!(Answer::parse(text).unwrap().text, text);
+}
+
+#[test]
+fn a_freeze_covers_its_time_and_ends_after_it_begins() {
+    let text = "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"a.b\"\n[[freeze]]\n\
+        from = \"2026-12-20T00:00:00Z\"\nuntil = \"2027-01-02T00:00:00+01:00\"\nreason = \"holidays\"\n";
+    let freeze = Document::parse(text).unwrap().freeze.remove(0);
+    let at = |seconds| time::OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+    assert!(freeze.covers(at(1_797_724_800)) && !freeze.covers(at(1_797_724_799)));
+    assert!(freeze.covers(at(1_798_844_399)) && !freeze.covers(at(1_798_844_400)));
+    let error = Document::parse(&text.replace("2027-01-02", "2026-01-02")).unwrap_err();
+    assert_eq!((error.line, error.column), (7, 9), "{error}");
+}
