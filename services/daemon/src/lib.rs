@@ -68,3 +68,32 @@ macro_rules! event {
         $crate::event!(@fields event, [], $($rest)+)
     }};
 }
+
+/// Writes an audit record: who did what, whence, and what became of it. timeline follows these entries and chains
+/// them; no secret belongs in one.
+///
+/// ```
+/// daemon::audit!(actor = "alice (uid:1000)", whence = "local", result = "ok", "power off of nid001");
+/// ```
+#[macro_export]
+macro_rules! audit {
+    (actor = $actor:expr, whence = $whence:expr, result = $result:expr, node = $node:expr, $($message:tt)+) => {
+        $crate::tracing::info!(
+            pilothouse_audit = 1,
+            pilothouse_actor = %$actor,
+            pilothouse_whence = %$whence,
+            pilothouse_result = %$result,
+            pilothouse_node = %$node,
+            $($message)+
+        )
+    };
+    (actor = $actor:expr, whence = $whence:expr, result = $result:expr, $($message:tt)+) => {
+        $crate::tracing::info!(
+            pilothouse_audit = 1,
+            pilothouse_actor = %$actor,
+            pilothouse_whence = %$whence,
+            pilothouse_result = %$result,
+            $($message)+
+        )
+    };
+}

@@ -99,6 +99,12 @@ events! {
     BOOT_STOPPED = "boot-stopped", Warning, "a1c0de0150f14d6ba7a1000000000401";
     /// Boot events are lost: they come faster than they are written, or PostgreSQL has been away for long.
     TIMELINE_LOST = "timeline-lost", Warning, "a1c0de0150f14d6ba7a1000000000402";
+    /// The records of who did what do not follow from each other: one was changed or taken away.
+    AUDIT_BROKEN = "audit-broken", Error, "a1c0de0150f14d6ba7a1000000000403";
+    /// The journal cannot be read, so that nothing new is in the audit.
+    AUDIT_BEHIND = "audit-behind", Warning, "a1c0de0150f14d6ba7a1000000000404";
+    /// Where the audit stands, with the hash that all before it goes into.
+    AUDIT_ANCHOR = "audit-anchor", Info, "a1c0de0150f14d6ba7a1000000000405";
     /// Another DHCP server answers on a node plane.
     DHCP_RIVAL = "dhcp-rival", Warning, "a1c0de0150f14d6ba7a1000000000501";
     /// A client found its address in use by another machine.

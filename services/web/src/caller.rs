@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{FromRequestParts, OriginalUri, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use domain::{Role, Scope, Scopes, Service, Xname, service_scopes};
 
-use crate::{Problem, TokenError, Verifier};
+use crate::{Problem, TokenError, Verifier, audit};
 
 /// The other end of a connection.
 #[derive(Clone, Debug, Default)]
@@ -204,6 +204,11 @@ impl IntoResponse for Denied {
 /// The routes of one path, open to callers with this right alone.
 pub fn scoped<S: Clone + Send + Sync + 'static>(routes: MethodRouter<S>, scope: Scope) -> MethodRouter<S> {
     routes.route_layer(middleware::from_fn(move |caller: Caller, request: Request, next: Next| async move {
+        if audit::changes(scope, request.method()) {
+            // A nested router's routes see the rest of the path alone.
+            let whole = request.extensions().get::<OriginalUri>().map_or(request.uri(), |it| &it.0);
+            audit::begin(&caller, request.method(), whole.path());
+        }
         match caller.require(scope) {
             Ok(()) => next.run(request).await,
             Err(denied) => {

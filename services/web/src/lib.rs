@@ -1,6 +1,7 @@
 //! HTTP for the services: problem documents, JSON bodies, callers and scopes, the PostgreSQL pool, the change feed
 //! and the [`Mirror`](mirror::Mirror) that follows one.
 
+mod audit;
 mod caller;
 mod client;
 mod database;
@@ -16,6 +17,7 @@ mod seal;
 mod server;
 mod token;
 
+pub use audit::{actor, deed, deed_at, no_deed, whence};
 pub use caller::{Caller, Denied, Guard, Peer, scoped};
 pub use client::{Client, ClientError, Lines};
 pub use database::{Database, Unavailable};

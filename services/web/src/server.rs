@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::{Guard, Peer, Problem, Verifier, metrics, openapi, scoped};
+use crate::{Guard, Peer, Problem, Verifier, audit, metrics, openapi, scoped};
 use body::Taken;
 
 pub use stream::Unread;
@@ -254,7 +254,7 @@ async fn answer(door: Arc<Door>, peer: Peer, request: Request<Incoming>) -> Resu
     head.extensions.insert(peer);
     head.extensions.insert(door.guard.clone());
     head.extensions.insert(Stopping(door.stop.clone()));
-    let answered = door.router.clone().oneshot(Request::from_parts(head, body));
+    let answered = audit::watched(door.router.clone().oneshot(Request::from_parts(head, body)));
     let Ok(answered) = tokio::time::timeout(door.bounds.request, answered).await else {
         let detail = format!("the request took more than {} s", door.bounds.request.as_secs());
         return Ok(Problem::new(StatusCode::REQUEST_TIMEOUT, detail).into_response());
