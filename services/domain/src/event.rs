@@ -117,6 +117,20 @@ events! {
     IMAGE_UNREADABLE = "image-unreadable", Warning, "a1c0de0150f14d6ba7a1000000000701";
     /// A file of an image is not what it was.
     IMAGE_DAMAGED = "image-damaged", Error, "a1c0de0150f14d6ba7a1000000000702";
+    /// No time server sets the head's clock.
+    CLOCK_UNSYNCHRONISED = "clock-unsynchronised", Warning, "a1c0de0150f14d6ba7a1000000000901";
+    /// A file system of the head is nearly full.
+    DISK_FULL = "disk-full", Error, "a1c0de0150f14d6ba7a1000000000902";
+    /// The kernel lets nobody write to a file system of the head any more.
+    DISK_READ_ONLY = "disk-read-only", Error, "a1c0de0150f14d6ba7a1000000000903";
+    /// PostgreSQL needs somebody to look at it.
+    DATABASE_TROUBLE = "database-trouble", Warning, "a1c0de0150f14d6ba7a1000000000904";
+    /// A health issue is gone.
+    HEALTH_SOLVED = "health-solved", Info, "a1c0de0150f14d6ba7a1000000000905";
+    /// A NIC of a plane has no link, or a poor one.
+    LINK_TROUBLE = "link-trouble", Warning, "a1c0de0150f14d6ba7a1000000000906";
+    /// The kernel's table of neighbours is too small for the cluster.
+    NEIGHBOURS_SHORT = "neighbours-short", Warning, "a1c0de0150f14d6ba7a1000000000907";
     /// A line of a console matches a pattern of the site.
     CONSOLE_PATTERN = "console-pattern", Warning, "a1c0de0150f14d6ba7a1000000000801";
     /// The power command of a boot.
