@@ -66,8 +66,14 @@ pub fn no_deed() {
 #[must_use]
 pub fn actor(caller: &Caller) -> String {
     let uid = caller.uid.filter(|it| caller.subject == format!("uid:{it}"));
-    let user = uid.and_then(|it| User::from_uid(Uid::from_raw(it)).ok().flatten());
-    user.map_or_else(|| caller.subject.clone(), |it| format!("{} ({})", it.name, caller.subject))
+    uid.map_or_else(|| caller.subject.clone(), account)
+}
+
+/// A uid in words: `alice (uid:1000)`.
+#[must_use]
+pub fn account(uid: u32) -> String {
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    user.map_or_else(|| format!("uid:{uid}"), |it| format!("{} (uid:{uid})", it.name))
 }
 
 /// Where they are: `local` is a socket of this head.
@@ -78,8 +84,9 @@ pub fn whence(caller: &Caller) -> String {
 
 /// Whether a route with this right changes something. What a node reports of itself is no deed.
 pub(crate) fn changes(scope: Scope, method: &Method) -> bool {
-    let is_write = matches!(scope, Scope::Write(_) | Scope::PowerControl | Scope::ConsoleAttach);
-    is_write && !method.is_safe()
+    let is_control = matches!(scope, Scope::PowerControl | Scope::ConsoleAttach | Scope::DiscoveryRun);
+    let is_write = is_control || matches!(scope, Scope::Write(_));
+    !matches!(scope, Scope::Read(_) | Scope::MetricsRead | Scope::Node) && !method.is_safe()
 }
 
 /// Writes down that a request changes something; what becomes of it comes later.
@@ -109,9 +116,7 @@ fn note(caller: &Caller, node: Option<Xname>, what: String) {
 }
 
 /// Answers a request, and writes down what it did.
-pub(crate) async fn watched<E>(
-    answering: impl Future<Output = Result<Response, E>>,
-) -> Result<Response, E> {
+pub(crate) async fn watched<E>(answering: impl Future<Output = Result<Response, E>>) -> Result<Response, E> {
     let noted = async {
         let answered = answering.await;
         let result = answered.as_ref().map_or_else(|_| "failed".to_owned(), |it| result_of(it.status()));

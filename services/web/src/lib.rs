@@ -17,7 +17,7 @@ mod seal;
 mod server;
 mod token;
 
-pub use audit::{actor, deed, deed_at, no_deed, whence};
+pub use audit::{account, actor, deed, deed_at, no_deed, whence};
 pub use caller::{Caller, Denied, Guard, Peer, scoped};
 pub use client::{Client, ClientError, Lines};
 pub use database::{Database, Unavailable};

@@ -54,7 +54,19 @@ pub fn gauge(name: &'static str, help: &'static str) -> Gauge {
 static EVENTS_DROPPED: LazyLock<Gauge> =
     LazyLock::new(|| gauge("boot_events_dropped", "Boot events that were not sent since the start"));
 
+static HEALTH_ISSUES: LazyLock<Family<Vec<(&'static str, String)>, Gauge>> = LazyLock::new(|| {
+    let family = Family::<_, Gauge>::default();
+    let help = "Health issues that are raised, by severity";
+    registry().lock().unwrap_or_else(PoisonError::into_inner).register("health_issues", help, family.clone());
+    family
+});
+
 pub(crate) async fn show() -> Response {
+    for severity in daemon::Severity::ALL {
+        let labels = vec![("severity", severity.word().to_owned())];
+        let count = i64::try_from(severity.raised()).unwrap_or(i64::MAX);
+        HEALTH_ISSUES.get_or_create(&labels).set(count);
+    }
     EVENTS_DROPPED.set(i64::try_from(daemon::BootEvent::dropped()).unwrap_or(i64::MAX));
     let mut text = String::new();
     let encoded = encode(&mut text, &registry().lock().unwrap_or_else(PoisonError::into_inner));
