@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::{fs, io};
 
@@ -25,6 +26,31 @@ pub enum Severity {
     Error,
     /// The head does not do its work.
     Critical,
+}
+
+/// How many are raised in this process, by severity: what its metrics show.
+static RAISED: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
+
+impl Severity {
+    /// Each, the least first.
+    pub const ALL: [Self; 4] = [Self::Info, Self::Warning, Self::Error, Self::Critical];
+
+    /// As files and metrics have it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// How many issues of this severity the process has raised.
+    #[must_use]
+    pub fn raised(self) -> usize {
+        RAISED[self as usize].load(Ordering::Relaxed)
+    }
 }
 
 /// A thing that is wrong, as data.
@@ -81,7 +107,19 @@ impl Issues {
         }
     }
 
+    /// Says that what an earlier process raised and this one has not counts no more.
+    pub fn renew(&self) {
+        let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.path.exists() {
+            self.write(&raised);
+        }
+    }
+
     fn write(&self, raised: &BTreeMap<String, Issue>) {
+        for severity in Severity::ALL {
+            let count = raised.values().filter(|it| it.severity == severity).count();
+            RAISED[severity as usize].store(count, Ordering::Relaxed);
+        }
         let mut entries: Vec<Value> =
             raised.values().take(ENTRIES_MAX).filter_map(|it| serde_json::to_value(it).ok()).collect();
         if raised.len() > ENTRIES_MAX {
