@@ -1,5 +1,7 @@
 //! Routes and handlers.
 
+mod audit;
+
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +25,7 @@ use crate::client::{Shown, Update};
 use crate::config::Config;
 use crate::error::Error;
 use crate::issue::Raised;
+use crate::journal::Journal;
 use crate::keep::Queue;
 use crate::model::{Board, Boot, Outcome, Report, last_together, report};
 use crate::store::{self, Filter};
@@ -47,6 +50,10 @@ pub struct Inner {
     pub(crate) config: Config,
     pub(crate) inventory: Mirror<Inventory>,
     pub(crate) database: Database,
+    /// None: systemd did not start us.
+    pub(crate) journal: Option<Journal>,
+    /// Held while the audit's file is changed.
+    pub(crate) anchor: tokio::sync::Mutex<()>,
     pub(crate) queue: Queue,
     pub(crate) raised: Raised,
     pub(crate) updates: broadcast::Sender<Arc<Update>>,
@@ -61,6 +68,7 @@ impl Timeline {
         config: Config,
         inventory: Mirror<Inventory>,
         database: Database,
+        journal: Option<Journal>,
     ) -> Self {
         let pattern = context.document.cluster.host_pattern.clone();
         let board = Mutex::new(Board::new(config.limits));
@@ -71,6 +79,8 @@ impl Timeline {
             config,
             inventory,
             database,
+            journal,
+            anchor: tokio::sync::Mutex::default(),
             queue,
             raised,
             updates,
@@ -127,6 +137,8 @@ pub fn router(timeline: Timeline) -> Router {
         .route("/pilothouse/v1/boots/{node}", read(get(show_boot)).merge(write(delete(forget_boot))))
         .route("/pilothouse/v1/report", read(get(show_report)))
         .route("/pilothouse/v1/events", read(get(stream::follow)))
+        .route("/pilothouse/v1/audit", read(get(audit::list)))
+        .route("/pilothouse/v1/audit/verify", read(get(audit::verify)))
         .route("/readyz", get(show_readiness))
         .with_state(timeline)
 }

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use web::{Client, ClientError, Lines};
 
 pub use crate::model::{
-    Boot, Cause, Evidence, Finding, Group, Kind, Outcome, Place, Report, Script, Slow, Step, Times, Transfer,
+    Boot, Broken, Cause, Deed, Evidence, Finding, Group, Hash, Kind, Mark, Outcome, Place, Record, Report,
+    Script, Slow, Step, Times, Transfer, Verdict,
 };
 pub use crate::wire::Event;
 
@@ -102,4 +103,55 @@ pub async fn forget(timeline: &Client, node: &str) -> Result<(), ClientError> {
 pub async fn follow(timeline: &Client, nodes: Option<&str>) -> Result<Lines<Update>, ClientError> {
     let path = format!("/pilothouse/v1/events{}", query(&[("node", nodes)]));
     timeline.lines(Method::GET, &path, None::<&()>).await
+}
+
+/// Which records are asked for; a part of the actor's name and of what was done will do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// An instant, or how long ago.
+    pub since: Option<&'a str>,
+    /// An instant, or how long ago.
+    pub until: Option<&'a str>,
+    /// Who did it.
+    pub actor: Option<&'a str>,
+    /// What they did.
+    pub what: Option<&'a str>,
+    /// `ok`, `refused`, `failed`.
+    pub result: Option<&'a str>,
+    /// A node's name or xname.
+    pub node: Option<&'a str>,
+    /// How many.
+    pub limit: Option<u32>,
+}
+
+/// Who did what, the newest first.
+///
+/// # Errors
+///
+/// If timeline does not answer, or refuses.
+pub async fn list_audit(timeline: &Client, wanted: &Wanted<'_>) -> Result<Vec<Record>, ClientError> {
+    let Wanted { since, until, actor, what, result, node, limit } = *wanted;
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let parts = [
+        ("since", since),
+        ("until", until),
+        ("actor", actor),
+        ("what", what),
+        ("result", result),
+        ("node", node),
+    ];
+    for (name, value) in parts {
+        query.extend_pairs(value.map(|it| (name, it)));
+    }
+    query.extend_pairs(limit.map(|it| ("limit", it.to_string())));
+    timeline.get(&format!("/pilothouse/v1/audit?{}", query.finish())).await
+}
+
+/// Whether the records are those that were written, for each head.
+///
+/// # Errors
+///
+/// If timeline does not answer, or refuses.
+pub async fn verify_audit(timeline: &Client) -> Result<Vec<Verdict>, ClientError> {
+    timeline.get("/pilothouse/v1/audit/verify").await
 }

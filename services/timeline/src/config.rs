@@ -12,6 +12,8 @@ use serde::Deserialize;
 pub struct Config {
     /// How long boots and their steps are kept, 1d to 365d.
     pub(crate) keep: Span,
+    /// How long audit records are kept, 1d to 3650d.
+    pub(crate) audit_keep: Span,
     /// Steps that wait for PostgreSQL, 1000 to 1000000; over it the oldest are given up.
     pub(crate) queue: usize,
     /// Boots that begin within this time of each other are one mass boot, 10s to 1h.
@@ -72,6 +74,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             keep: Span(Duration::from_secs(30 * 24 * 3600)),
+            audit_keep: Span(Duration::from_secs(400 * 24 * 3600)),
             queue: 200_000,
             together: Span(Duration::from_secs(600)),
             limits: Limits::default(),
@@ -92,6 +95,7 @@ impl Config {
         let Limits { kernel, initrd, root, fetch, metadata, userdata, .. } = config.limits;
         for (key, span, least, most) in [
             ("keep", config.keep, 24 * hour, 365 * 24 * hour),
+            ("audit_keep", config.audit_keep, 24 * hour, 3650 * 24 * hour),
             ("together", config.together, 10 * second, hour),
             ("limits.firmware", firmware, second, hour),
             ("limits.dhcp", dhcp, second, hour),
@@ -137,9 +141,14 @@ mod tests {
     fn what_does_not_hold_is_refused() {
         assert_eq!(parse("").unwrap().days(), 30);
         assert_eq!(parse("limits = { loader = '5s' }").unwrap().limits.loader.to_string(), "5s");
-        for table in
-            ["keep = '1h'", "limits = { tftp = '5s' }", "limits = { root = '2h' }", "queue = 1", "x = 1"]
-        {
+        for table in [
+            "keep = '1h'",
+            "limits = { tftp = '5s' }",
+            "limits = { root = '2h' }",
+            "queue = 1",
+            "x = 1",
+            "audit_keep = '1h'",
+        ] {
             assert!(parse(table).is_err(), "{table}");
         }
     }

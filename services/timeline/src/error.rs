@@ -17,6 +17,8 @@ pub(crate) enum Error {
     NoResult(String),
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+    #[error("the file that knows where the audit stands cannot be read")]
+    Anchor(#[from] std::io::Error),
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
 }
@@ -30,7 +32,7 @@ impl IntoResponse for Error {
             Self::NoNode(_) => Problem::own(Is::NOT_FOUND, "no-such-node", text),
             Self::NoInstant(_) | Self::NoResult(_) => Problem::own(Is::BAD_REQUEST, "bad-query", text),
             Self::Unavailable(error) => return error.into_response(),
-            Self::Database(_) => Problem::internal(&self),
+            Self::Anchor(_) | Self::Database(_) => Problem::internal(&self),
         }
         .into_response()
     }

@@ -1,11 +1,18 @@
 //! All SQL of timeline.
 
+mod audit;
+
 use sqlx::types::time::{Date, OffsetDateTime};
 use sqlx::{AssertSqlSafe, PgConnection, PgExecutor};
 use time::macros::format_description;
 
 use crate::model::Boot;
 use crate::wire::Event;
+
+pub(crate) use audit::{
+    AuditFilter, Chain, delete_records_to, find_chain, find_first_since, find_mark, freeze, insert_chain,
+    insert_records, list_chains, list_records, list_records_after, update_chain, update_pruned,
+};
 
 /// A step on its way to the table.
 #[derive(Clone, Debug)]

@@ -1,5 +1,7 @@
 //! Datagrams of the services (INTERFACES 2), parsed.
 
+pub(crate) mod journal;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 

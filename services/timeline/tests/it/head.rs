@@ -49,6 +49,17 @@ impl Head {
 
     pub(crate) async fn start_with(database: Database, nodes: usize, table: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        Self::start_at(folder, database, None, nodes, table).await
+    }
+
+    /// In the folder of an earlier one, and following a journal.
+    pub(crate) async fn start_at(
+        folder: tempfile::TempDir,
+        database: Database,
+        journal: Option<timeline::Journal>,
+        nodes: usize,
+        table: &str,
+    ) -> Self {
         let at = |name: &str| folder.path().join(name);
         for name in ["run", "state"] {
             std::fs::create_dir_all(at(name)).unwrap();
@@ -69,7 +80,7 @@ impl Head {
             ("events".to_owned(), Address::Datagram(at("run/timeline-events.sock"))),
         ];
         let context = Context::new(Service::Timeline, paths, document, listen, stop.clone()).unwrap();
-        let task = tokio::spawn(async move { timeline::serve_with(context, database).await });
+        let task = tokio::spawn(async move { timeline::serve_with(context, database, journal).await });
         let head = Self { folder, stop, task, sender: UnixDatagram::unbound().unwrap() };
         until(async || head.get("/readyz").await.is_ok()).await;
         head
@@ -119,8 +130,14 @@ impl Head {
     }
 
     pub(crate) async fn stop(self) {
+        drop(self.leave().await);
+    }
+
+    /// Stops it; its folder stays.
+    pub(crate) async fn leave(self) -> tempfile::TempDir {
         self.stop.cancel();
         tokio::time::timeout(LIMIT, self.task).await.unwrap().unwrap().unwrap();
+        self.folder
     }
 }
 
