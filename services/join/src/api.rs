@@ -213,9 +213,7 @@ async fn open_window(
             it.windows.open(&node, now, seconds)
         })
         .await??;
-    let subject = caller.subject;
-    tracing::info!(pilothouse_audit = 1, pilothouse_node = %node,
-        "the window of {node} was opened for {seconds} s by {subject}");
+    web::deed_at(&caller, &node, format_args!("the window of {node} opened for {seconds} s"));
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -227,9 +225,7 @@ async fn close_window(
     let node = join.find(&word)?;
     let was_open = join.kept.change_if(|it| it.windows.close(&node, now()), |it| *it).await?;
     if was_open {
-        let subject = caller.subject;
-        tracing::info!(pilothouse_audit = 1, pilothouse_node = %node,
-            "the window of {node} was closed by {subject}");
+        web::deed_at(&caller, &node, format_args!("the window of {node} closed"));
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -330,8 +326,7 @@ async fn enrol(
         }
     };
     let row = join.keep_enrolment(&node, kind, value, false).await?;
-    let (word, subject) = (kind.word(), caller.subject);
-    tracing::info!(pilothouse_audit = 1, pilothouse_node = %node, "{word} of {node} was enrolled by {subject}");
+    web::deed_at(&caller, &node, format_args!("{} of {node} enrolled", kind.word()));
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(row)).into_response())
 }
 
@@ -366,8 +361,7 @@ async fn forget(
         return Err(Error::NothingEnrolled(node));
     }
     feed::commit(tx, &[gone(&node, kind)], &join.held).await?;
-    let (word, subject) = (kind.word(), caller.subject);
-    tracing::info!(pilothouse_audit = 1, pilothouse_node = %node, "{word} of {node} was forgotten by {subject}");
+    web::deed_at(&caller, &node, format_args!("{} of {node} forgotten", kind.word()));
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -143,6 +143,23 @@ struct Job {
     nodes: Vec<(String, Option<State>)>,
     reports: mpsc::Receiver<Report>,
     is_bad: bool,
+    /// Who asked for what, until that is written down.
+    deed: Option<(String, String)>,
+}
+
+impl Job {
+    fn tell(&mut self, result: &str) {
+        if let Some((who, what)) = self.deed.take() {
+            daemon::audit!(actor = who, whence = "local", result = result, "{what}");
+        }
+    }
+}
+
+/// A client that leaves does not wait for the end.
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.tell("cut off");
+    }
 }
 
 /// Who is connected, and how they want to be told.
@@ -197,8 +214,19 @@ impl Client<'_> {
         if self.scopes.contains(&scope) {
             return None;
         }
+        if let Command::Do(verb, list) = command
+            && verb.switches()
+        {
+            let list: String = list.as_deref().unwrap_or("all nodes").chars().take(256).collect();
+            let who = self.who();
+            daemon::audit!(actor = who, whence = "local", result = "refused", "powerman {verb:?} of {list}");
+        }
         let who = self.uid.map_or("nobody knows who you are, who".to_owned(), |it| format!("uid {it}"));
         Some(talk::refused(&format!("{who} may not {what}; be root or in the group pilothouse-operator")))
+    }
+
+    fn who(&self) -> String {
+        self.uid.map_or_else(|| "nobody".to_owned(), web::account)
     }
 
     fn begin(&self, verb: Verb, list: Option<&str>) -> Answer {
@@ -226,18 +254,15 @@ impl Client<'_> {
             Verb::Unflash => Task::Light(false),
             Verb::Status | Verb::Beacon | Verb::Temperature => Task::Look,
         };
-        if verb.switches() {
-            let who = self.uid.map_or("nobody".to_owned(), |it| format!("uid:{it}"));
-            let list = hostlist::fold(&names);
-            tracing::info!(pilothouse_audit = 1, "powerman {verb:?} of {list} asked by {who}");
-        }
+        let what = || format!("powerman {verb:?} of {}", hostlist::fold(&names));
+        let deed = verb.switches().then(|| (self.who(), what()));
         let mut once = names.clone();
         hostlist::sort(&mut once);
         once.dedup();
         let reports = Arc::clone(&self.powerman.board).begin(once, task, None);
         let nodes = names.into_iter().map(|it| (it, None)).collect();
         let text = if self.telemetry { talk::sent(verb) } else { String::new() };
-        Answer::Job(Job { verb, nodes, reports, is_bad: false }, text)
+        Answer::Job(Job { verb, nodes, reports, is_bad: false, deed }, text)
     }
 
     /// Takes what became of a node, or the end; whether it was that.
@@ -267,6 +292,7 @@ impl Client<'_> {
 
     fn end(&self, job: &mut Job) -> String {
         self.powerman.actions.fetch_add(1, Ordering::Relaxed);
+        job.tell(if job.is_bad { "failed" } else { "ok" });
         let text = match job.verb {
             Verb::Status | Verb::Beacon | Verb::Temperature => {
                 talk::states(std::mem::take(&mut job.nodes), self.expanded)

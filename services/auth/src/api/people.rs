@@ -143,13 +143,15 @@ impl Auth {
         match account.filter(|_| known) {
             Some(account) => {
                 self.throttle.lock().unwrap_or_else(PoisonError::into_inner).succeed(counted, source);
-                tracing::info!("{} logged in from {}", account.name, shown(caller));
+                let (actor, whence) = (&account.name, shown(caller));
+                daemon::audit!(actor = actor, whence = whence, result = "ok", "log-in with a password");
                 Ok(account)
             }
             None => {
                 let name: String = name.chars().take(64).collect();
                 let place = shown(caller);
                 daemon::event!(domain::event::LOGIN_FAILED, "a log-in as {name:?} from {place} failed");
+                daemon::audit!(actor = name, whence = place, result = "refused", "log-in with a password");
                 Err(Error::LogIn)
             }
         }

@@ -34,6 +34,8 @@ pub(super) async fn create_token(
     caller: Caller,
     Json(request): Json<TokenRequest>,
 ) -> Result<Response, Error> {
+    let role = request.role.as_deref().unwrap_or("their own");
+    web::deed(&caller, format_args!("a token with the role {}", role.chars().take(16).collect::<String>()));
     auth.give_to_peer(&caller, &request, clock()).map(TokenAnswer::into_response)
 }
 

@@ -110,12 +110,7 @@ pub(super) async fn replace(
     }
     if !rows.is_empty() {
         let nodes: Vec<&str> = rows.iter().map(|it| it.0.as_str()).collect();
-        tracing::info!(
-            pilothouse_audit = 1,
-            "{} boot something else once, by {}",
-            nodes.join(" "),
-            caller.subject
-        );
+        web::deed(&caller, format_args!("once another boot of {}", nodes.join(" ")));
         let mut tx = boot.database.begin().await?;
         store::upsert_once(&mut tx, &rows).await?;
         let put = |(node, once): &(Xname, Once)| {

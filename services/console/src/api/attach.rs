@@ -89,9 +89,8 @@ pub(super) async fn attach(
     if let Some(lines) = how.lines {
         keep_lines(&mut attached.replay, lines);
     }
-    let subject = caller.subject.clone();
     let what = if wish == Wish::Read { "reads" } else { "attached to" };
-    tracing::info!(pilothouse_audit = 1, pilothouse_node = %node, "{subject} {what} the console of {node}");
+    web::deed_at(&caller, &node, format_args!("{what} the console of {node}"));
     let token = floor.hub.attachments.token();
     let may_reset = caller.scopes.contains(&Scope::PowerControl);
     let session = Session { hub: Arc::clone(&floor.hub), who, control: how.control, may_reset };

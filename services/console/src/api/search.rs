@@ -38,7 +38,7 @@ pub(super) async fn search(
         let detail = "other searches are under way; try again when they have ended";
         return Err(Problem::own(StatusCode::TOO_MANY_REQUESTS, "too-many-searches", detail));
     };
-    tracing::info!(pilothouse_audit = 1, "{} searches the logs of {} consoles", caller.subject, names.len());
+    web::deed(&caller, format_args!("search in the logs of {} consoles", names.len()));
     let (lines, found) = mpsc::channel(LINES_MAX);
     let settings = Arc::clone(floor.hub.logs.settings());
     let max = request.max.unwrap_or(FOUND_DEFAULT).min(FOUND_MAX);

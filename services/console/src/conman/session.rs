@@ -229,10 +229,12 @@ impl Session {
         let reads = if self.command.kind == Kind::Monitor { " to read" } else { "" };
         for (name, console) in &self.consoles {
             let node = &console.node;
-            tracing::info!(
-                pilothouse_audit = 1,
-                pilothouse_node = %node,
-                "{user}@{host} {what} the console of {name} by conman's protocol{reads}"
+            daemon::audit!(
+                actor = user,
+                whence = host,
+                result = "ok",
+                node = node,
+                "{what} the console of {name} by conman's protocol{reads}"
             );
         }
     }

@@ -48,12 +48,14 @@ pub(super) struct Offset {
     offset: u64,
 }
 
+/// A piece; what it is a part of is written down when it ends.
 pub(super) async fn append(
     State(floor): Shared,
     Path(id): Path<String>,
     Query(query): Query<Offset>,
     piece: Bytes,
 ) -> Result<Json<Upload>, Error> {
+    web::no_deed();
     let _writing = floor.writing.lock().await;
     let asked = id.clone();
     let received = on_disk(&floor, move |it| it.append(&asked, query.offset, &piece)).await?;

@@ -10,6 +10,7 @@ mod nodes;
 mod openapi;
 mod partitions;
 mod service;
+mod targets;
 
 use std::sync::Arc;
 
@@ -253,6 +254,8 @@ fn own_routes() -> Router<App> {
             &format!("{base}/bmc-credentials/{{scope}}"),
             path("PUT,DELETE", scoped(put(bmcs::put_credential).delete(bmcs::remove_credential), WRITE)),
         )
+        // Prometheus has this right, and no other.
+        .route(&format!("{base}/targets"), path("GET", scoped(get(targets::list), Scope::MetricsRead)))
 }
 
 /// A path and the methods it takes; another method is a 405 problem that names them (recording

@@ -27,6 +27,7 @@ type Row = (
 
 const R: Option<Scope> = Some(READ);
 const W: Option<Scope> = Some(WRITE);
+const M: Option<Scope> = Some(Scope::MetricsRead);
 const DELETED: &[(&str, &str)] = &[("200", "Deleted"), ("404", "!")];
 const DONE: &[(&str, &str)] = &[("204", "-")];
 const FILTERS: &[&str] = &[
@@ -161,6 +162,7 @@ const OWN: &[Row] = &[
     ("get", "/pilothouse/v1/bmc-credentials", W, "For whom accounts are stored", &[], "", &[("200", "Accounts")]),
     ("put", "/pilothouse/v1/bmc-credentials/{scope}", W, "Store an account: an xname, class:<name> or default", &[], "Credential", DONE),
     ("delete", "/pilothouse/v1/bmc-credentials/{scope}", W, "Forget an account", &[], "", DONE),
+    ("get", "/pilothouse/v1/targets", M, "The nodes as Prometheus finds its targets over HTTP", &["port", "group"], "", &[("200", "Targets"), ("400", "!")]),
 ];
 
 /// The document.

@@ -124,8 +124,8 @@ pub(super) async fn create(
     let (id, now) = (Uuid::new_v4(), OffsetDateTime::now_utc());
     let new = || Task { status: "new", described: "Gathering data".to_owned(), error: None };
     let tasks: BTreeMap<String, Task> = wanted.location.into_iter().map(|it| (it.xname, new())).collect();
-    let (subject, count, name) = (caller.subject, tasks.len(), operation.name());
-    tracing::info!(pilothouse_audit = 1, "transition {id}, {name} of {count} components, asked by {subject}");
+    let (count, name) = (tasks.len(), operation.name());
+    web::deed(&caller, format_args!("transition {id}, {name} of {count} components"));
     let abort = pcs.board.stop().child_token();
     let transition = Transition { id, operation, created: now, status: "new", tasks, abort: abort.clone() };
     pcs.transitions().put(id, transition, now).map_err(|_| full())?;
@@ -150,8 +150,7 @@ pub(super) async fn abort(
     if transition.status != "aborted" {
         transition.status = "abort-signaled";
         transition.abort.cancel();
-        let subject = caller.subject;
-        tracing::info!(pilothouse_audit = 1, "the end of transition {id} asked by {subject}");
+        web::deed(&caller, format_args!("end of transition {id}"));
     }
     let body = json!({"abortStatus": "Accepted - abort initiated"});
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
