@@ -134,8 +134,7 @@ pub(super) async fn change(
         }
         limits.insert(xname, Some(watts));
     }
-    let (count, subject) = (limits.len(), caller.subject);
-    tracing::info!(pilothouse_audit = 1, "power caps of {count} components set by {subject}");
+    web::deed(&caller, format_args!("power caps of {} components", limits.len()));
     begin(pcs, "patch", limits)
 }
 
@@ -213,6 +212,7 @@ async fn carry_out(pcs: &Pcs, xname: &str, limit: Option<u16>) -> Result<u16, Mi
     if limit.is_some() {
         may_switch(component.lock.as_ref()).map_err(|it| failed(format!("{id} is {it}")))?;
     }
+    pcs.board.kept.forget(&endpoint.id);
     let told = |error: anyhow::Error| format!("{error:#}");
     let link = pcs.board.bmcs.link(&endpoint, &id, LOOK_MAX).await.map_err(|it| failed(told(it.into())))?;
     let done = match &link {
