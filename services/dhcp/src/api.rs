@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Extension, Router};
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use domain::inventory::Interface;
-use domain::{MacAddr, Scope, Service};
+use domain::{Document, MacAddr, Scope, Service};
 use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -23,16 +23,19 @@ use crate::config::Reservation;
 use crate::model::Ack;
 use crate::state::{State, now, word};
 
+mod probe;
 mod why;
 
 /// Every path of dhcp.
-pub(crate) fn router(state: Arc<State>) -> Router {
+pub(crate) fn router(state: Arc<State>, document: Arc<Document>) -> Router {
     let read = Scope::Read(Service::Dhcp);
     Router::new()
         .route("/readyz", get(show_readiness))
         .route("/pilothouse/v1/unknown", scoped(get(list_unknown), read))
         .route("/pilothouse/v1/leases", scoped(get(list_leases), read))
         .route("/pilothouse/v1/why", scoped(get(why::show), read))
+        .route("/pilothouse/v1/probe", scoped(post(probe::run), Scope::Write(Service::Dhcp)))
+        .layer(Extension(document))
         .with_state(state)
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use axum::http::Method;
 use domain::{MacAddr, Xname};
 use serde::{Deserialize, Serialize};
 use web::ClientError;
@@ -70,6 +71,55 @@ pub struct Answer {
     pub options: std::collections::BTreeMap<u8, String>,
 }
 
+/// A NIC of the head that carries a plane, and who was heard on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nic {
+    /// The plane's name.
+    pub plane: String,
+    /// Whether that is a plane towards the site.
+    pub site: bool,
+    /// Whether another DHCP server may be there.
+    pub shared: bool,
+    /// Its name; as the document has it if it is not there.
+    pub interface: String,
+    /// Whether there is such a NIC.
+    pub there: bool,
+    /// Whether it has a link.
+    pub carrier: bool,
+    /// Its speed in Mbit/s, if it knows.
+    pub mbps: Option<u32>,
+    /// Whether it sends and receives by turns.
+    pub half_duplex: bool,
+    /// The largest IP packet it takes, in bytes.
+    pub mtu: Option<u32>,
+    /// The largest that machines on the plane are told to send, if they are told.
+    pub subnet_mtu: Option<u16>,
+    /// Other DHCP servers that were heard.
+    pub servers: Vec<Server>,
+    /// Bridges that speak spanning tree.
+    pub bridges: Vec<Bridge>,
+}
+
+/// Another DHCP server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// What it calls itself (option 54).
+    pub server: Ipv4Addr,
+    /// Who sent the frame: the server, or a relay between.
+    pub mac: MacAddr,
+}
+
+/// A bridge at the other end of a wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bridge {
+    /// Its port's MAC.
+    pub mac: MacAddr,
+    /// `stp`, `rstp` or `mstp`.
+    pub protocol: String,
+    /// A port that is no edge port passes frames twice so many seconds after its link is up.
+    pub forward_delay_s: u16,
+}
+
 /// A client of dhcp.
 #[derive(Clone, Debug)]
 pub struct Client(web::Client);
@@ -117,6 +167,17 @@ impl Client {
     pub async fn find_lease_by_mac(&self, mac: MacAddr) -> Result<Option<Lease>, ClientError> {
         let found: Vec<Lease> = self.0.get(&format!("/pilothouse/v1/leases?mac={mac}")).await?;
         Ok(found.into_iter().next())
+    }
+
+    /// The NICs of the head, and who is heard on them within so many seconds: other DHCP servers, which are asked, and
+    /// bridges.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn probe(&self, seconds: u8) -> Result<Vec<Nic>, ClientError> {
+        let path = format!("/pilothouse/v1/probe?seconds={seconds}");
+        self.0.call(Method::POST, &path, None::<&()>).await
     }
 
     /// Why a MAC gets what it gets, or nothing. `query` has what else is known of the client: `relay`, `plane`,

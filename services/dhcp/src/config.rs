@@ -41,6 +41,8 @@ pub(crate) struct Table {
     pub(crate) script_port: u16,
     /// The port of the images on the head, where UEFI HTTP clients load iPXE.
     pub(crate) images_port: u16,
+    /// NICs of node and BMC planes that run slower are a health issue, in Mbit/s.
+    pub(crate) link_mbps: u32,
     /// The relays that are answered, addresses or networks of them; empty: whichever stands in a network that
     /// dhcp knows.
     pub(crate) relays: Vec<Relay>,
@@ -100,6 +102,7 @@ impl Default for Table {
             files: Vec::new(),
             script_port: 8081,
             images_port: 8080,
+            link_mbps: 1000,
             relays: Vec::new(),
             reservations: Vec::new(),
             options: BTreeMap::new(),

@@ -18,6 +18,8 @@ mod event;
 pub mod fuzz;
 mod model;
 mod net;
+mod nics;
+mod probe;
 mod rival;
 mod server;
 mod state;
@@ -116,7 +118,8 @@ pub async fn serve_with(context: daemon::Context, database: Database) -> anyhow:
     }
     parts.spawn(rival::listen(Arc::clone(&state), alarms, stop.clone()));
     parts.spawn(tftp.run(stop));
-    let router = api::router(state);
+    parts.spawn(nics::watch(context.clone(), Arc::clone(&state)));
+    let router = api::router(state, Arc::clone(&context.document));
     parts.spawn(async move { web::serve(&context, router).await });
     while let Some(ended) = parts.join_next().await {
         ended.context("run a part of dhcp")??;

@@ -121,7 +121,7 @@ fn discover(mac: MacAddr, number: u32) -> Option<Vec<u8>> {
     packet[..3].copy_from_slice(&[1, 1, 6]);
     packet[4..8].copy_from_slice(&number.to_be_bytes());
     packet[10] = 0x80;
-    packet[28..34].copy_from_slice(&mac.octets());
+    packet[28..34].copy_from_slice(mac.octets());
     // The magic cookie; a DISCOVER that asks for mask, router and name servers.
     packet.extend([99, 130, 83, 99, 53, 1, 1, 55, 3, 1, 3, 6, 255]);
     packet.resize(PACKET_MIN, 0);

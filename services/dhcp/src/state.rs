@@ -25,13 +25,16 @@ pub(crate) struct State {
     acks: Mutex<HashMap<Ipv4Addr, Ack>>,
     /// Whether leases can be kept.
     durable: AtomicBool,
+    /// Held while somebody looks at the wires.
+    pub(crate) probing: tokio::sync::Mutex<()>,
 }
 
 impl State {
     pub(crate) fn new(config: Config, inventory: Mirror<Inventory>, leases: Leases) -> Self {
         let (unknown, acks) = (Mutex::default(), Mutex::default());
         let durable = AtomicBool::new(false);
-        Self { config, inventory, leases: Mutex::new(leases), unknown, acks, durable }
+        let probing = tokio::sync::Mutex::default();
+        Self { config, inventory, leases: Mutex::new(leases), unknown, acks, durable, probing }
     }
 
     pub(crate) fn leases(&self) -> MutexGuard<'_, Leases> {

@@ -16,6 +16,7 @@ mod it {
     mod stranger;
     mod way;
     mod wire;
+    mod wires;
 
     use std::time::Duration;
 

@@ -80,7 +80,7 @@ fn dhcpcd_gets_its_address_over_a_bad_wire() {
 }
 
 /// What another server would say.
-fn offer(server: Ipv4Addr) -> Vec<u8> {
+pub(super) fn offer(server: Ipv4Addr) -> Vec<u8> {
     let mut packet = vec![0; 240];
     packet[..4].copy_from_slice(&[2, 1, 6, 0]);
     packet[16..20].copy_from_slice(&[172, 16, 0, 99]);

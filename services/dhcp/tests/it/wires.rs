@@ -87,7 +87,8 @@ fn more_machines_than_the_kernel_keeps_neighbours_of_are_an_issue() {
         let [_, _, high, low] = u32::try_from(number).unwrap().to_be_bytes();
         let mac = format!("02:00:00:00:{high:02x}:{low:02x}");
         let address = format!("172.16.{}.{low}", high + 1);
-        inventory.set_interface(&mac, if there { &[&address] } else { &[] });
+        let addresses = [address.as_str()];
+        inventory.set_interface(&mac, if there { &addresses } else { &[] });
     };
     for number in 0..=limit {
         set(number, true);
