@@ -8,6 +8,7 @@ mod cert;
 mod cloud_init;
 mod console;
 mod dhcp;
+mod discover;
 mod error;
 mod group;
 mod image;
@@ -29,7 +30,7 @@ use domain::Service;
 use web::Client;
 
 use crate::error::Failure;
-use crate::output::Format;
+use crate::output::{Format, Shape};
 
 /// Runs a cluster's head node: nodes, power, consoles, boot scripts, logs.
 #[derive(Debug, Parser)]
@@ -47,7 +48,7 @@ Exit status: 0 all well, 1 failed, 2 usage, 3 some nodes failed, 4 refused, 5 un
 struct Arguments {
     /// How to print
     #[arg(long, short, global = true, value_enum, default_value_t)]
-    output: Format,
+    output: Shape,
     /// The folder of the services' sockets
     #[arg(long, global = true, env = "PILOTHOUSE_RUN", default_value = "/run/pilothouse", hide = true)]
     run: PathBuf,
@@ -80,6 +81,8 @@ enum Command {
     /// The accounts of management controllers
     #[command(subcommand)]
     Bmc(bmc::Command),
+    /// Ask BMCs what they are, and which nodes are behind them
+    Discover(discover::Arguments),
     /// Attach to a node's serial console
     Console(console::Arguments),
     /// The certificates of the services
@@ -186,13 +189,20 @@ fn called_as(mut arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> 
 }
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let head = Head { run: arguments.run, config: arguments.config, format: arguments.output };
+    let format = match arguments.output {
+        Shape::Table => Format::Table,
+        Shape::Json => Format::Json,
+        Shape::Yaml if matches!(arguments.command, Command::Discover(_)) => Format::Table,
+        Shape::Yaml => return Err(Failure::usage("only discover prints yaml; write --output json")),
+    };
+    let head = Head { run: arguments.run, config: arguments.config, format };
     match arguments.command {
         Command::Status => status::show(&head).await,
         Command::Nodes(command) => nodes::run(&head, command).await,
         Command::Group(command) => group::run(&head, command).await,
         Command::Power(command) => power::run(&head, command).await,
         Command::Bmc(command) => bmc::run(&head, command).await,
+        Command::Discover(it) => discover::run(&head, arguments.output, it).await,
         Command::Console(arguments) => console::run(&head, arguments).await,
         Command::Cert(command) => cert::run(&head, command).await,
         Command::Logs(arguments) => status::logs(&arguments),

@@ -18,6 +18,8 @@ use crate::Head;
 use crate::error::Failure;
 use crate::output::{Format, print, progress, text};
 
+pub(crate) use defaults::apply as apply_defaults;
+
 /// The nodes of the cluster.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:

@@ -14,6 +14,18 @@ pub(crate) enum Format {
     Json,
 }
 
+/// How a command may be told to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shape {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+    /// A nodes.yaml; of discover alone
+    Yaml,
+}
+
 /// Prints rows as a table with these headings, or the value itself as JSON.
 pub(crate) fn print(format: Format, value: &Value, headings: &[&str], rows: &[Vec<String>]) {
     match format {

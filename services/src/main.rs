@@ -17,7 +17,7 @@ use domain::{Document, Service};
   pilothouse boot --config demo.toml --run /tmp/run --state /tmp/state --listen http=unix:/tmp/run/boot.sock"
 )]
 struct Arguments {
-    /// inventory, boot, cloud-init, images, dhcp, auth, ca, gateway, power, console, join or timeline
+    /// inventory, boot, cloud-init, images, dhcp, auth, ca, gateway, power, console, join, timeline or discovery
     service: Service,
     /// The configuration document
     #[arg(long, default_value = "/etc/pilothouse/pilothouse.toml")]
@@ -67,6 +67,7 @@ fn main() -> anyhow::Result<()> {
         Service::Console => daemon::run(options, console::serve),
         Service::Join => daemon::run(options, join::serve),
         Service::Timeline => daemon::run(options, timeline::serve),
+        Service::Discovery => daemon::run(options, discovery::serve),
     }
 }
 
@@ -91,6 +92,7 @@ fn check_document(service: Service, document: &Document) -> anyhow::Result<()> {
         Service::Console => console::check(document),
         Service::Join => join::check(document),
         Service::Timeline => timeline::check(document),
+        Service::Discovery => discovery::check(document),
     }
 }
 

@@ -2,6 +2,8 @@
 //! differ from them, on demand.
 
 mod identity;
+pub mod makers;
+pub mod tree;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

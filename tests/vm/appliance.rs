@@ -117,7 +117,7 @@ fn check_journal(head: &Appliance, node: &Node) -> anyhow::Result<()> {
 fn chosen_max(service: Option<Service>) -> usize {
     match service {
         Some(Service::Dhcp) => 1,
-        Some(Service::Power | Service::Console) => 2 * 16,
+        Some(Service::Power | Service::Console | Service::Discovery) => 2 * 16,
         _ => 0,
     }
 }

@@ -6,6 +6,7 @@ mod canary;
 mod cli;
 mod console;
 mod desk;
+mod discover;
 mod faults;
 mod fleet;
 mod join;

@@ -264,8 +264,8 @@ fn table(rights: &BTreeMap<Route, Right>) -> String {
          Made from the services' code by the test `table` of `tests/wire`, which asks every route without a token, \
          with an expired one,\none for another audience, one with every right but the route's, and one with that \
          right alone. After a change of routes:\n`PILOTHOUSE_WRITE=docs cargo test -p tests --test wire table`.\n\n\
-         A viewer has every `:read` and `metrics:read`; an operator also `power:control` and `console:attach`; an \
-         administrator\nalso every `:write`. `open` asks for nothing; `by caller` looks at who asks (a service, a \
+         A viewer has every `:read` and `metrics:read`; an operator also `power:control`, `console:attach` and \
+         `discovery:run`;\nan administrator also every `:write`. `open` asks for nothing; `by caller` looks at who asks (a service, a \
          node by its address or its token,\na person's password, a client's secret), not at rights. Through the \
          gateway a service's own paths are below\n`/services/<service>`; `/snapshot` and `/changes` are not.\n",
     );

@@ -81,6 +81,9 @@ pub struct Document {
     /// What timeline is told.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub timeline: Table,
+    /// What discovery is told.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub discovery: Table,
 }
 
 /// The cluster's names.
@@ -210,6 +213,7 @@ impl Document {
             Service::Console => &self.console,
             Service::Join => &self.join,
             Service::Timeline => &self.timeline,
+            Service::Discovery => &self.discovery,
         }
     }
 }

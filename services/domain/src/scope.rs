@@ -18,6 +18,8 @@ pub enum Scope {
     PowerControl,
     /// `console:attach`: read and write consoles.
     ConsoleAttach,
+    /// `discovery:run`: ask BMCs what they are.
+    DiscoveryRun,
     /// `metrics:read`: what Prometheus fetches.
     MetricsRead,
     /// `node`: a booting node, for its own data only.
@@ -34,7 +36,7 @@ pub struct Scopes(u64);
 pub enum Role {
     /// Reads everything that is no secret.
     Viewer,
-    /// Viewer, and power and consoles.
+    /// Viewer, and power, consoles and discovery.
     Operator,
     /// Everything.
     Admin,
@@ -42,8 +44,8 @@ pub enum Role {
 
 impl Scope {
     /// Every right there is, in order.
-    pub const ALL: [Self; 2 * Service::ALL.len() + 4] = {
-        let mut all = [Self::Node; 2 * Service::ALL.len() + 4];
+    pub const ALL: [Self; 2 * Service::ALL.len() + 5] = {
+        let mut all = [Self::Node; 2 * Service::ALL.len() + 5];
         let mut at = 0;
         while at < Service::ALL.len() {
             all[at] = Self::Read(Service::ALL[at]);
@@ -53,7 +55,8 @@ impl Scope {
         let more = 2 * Service::ALL.len();
         all[more] = Self::PowerControl;
         all[more + 1] = Self::ConsoleAttach;
-        all[more + 2] = Self::MetricsRead;
+        all[more + 2] = Self::DiscoveryRun;
+        all[more + 3] = Self::MetricsRead;
         all
     };
 
@@ -64,8 +67,9 @@ impl Scope {
             Self::Write(service) => services + service as u64,
             Self::PowerControl => 2 * services,
             Self::ConsoleAttach => 2 * services + 1,
-            Self::MetricsRead => 2 * services + 2,
-            Self::Node => 2 * services + 3,
+            Self::DiscoveryRun => 2 * services + 2,
+            Self::MetricsRead => 2 * services + 3,
+            Self::Node => 2 * services + 4,
         }
     }
 }
@@ -104,7 +108,7 @@ impl Scopes {
 
     /// Each, in order.
     pub fn iter(&self) -> impl Iterator<Item = &'static Scope> + use<> {
-        static ALL: [Scope; 2 * Service::ALL.len() + 4] = Scope::ALL;
+        static ALL: [Scope; 2 * Service::ALL.len() + 5] = Scope::ALL;
         let set = *self;
         ALL.iter().filter(move |it| set.contains(it))
     }
@@ -145,7 +149,7 @@ impl Role {
         let mut scopes: Scopes = Service::ALL.into_iter().map(Scope::Read).collect();
         scopes.insert(Scope::MetricsRead);
         if self >= Self::Operator {
-            scopes.extend([Scope::PowerControl, Scope::ConsoleAttach]);
+            scopes.extend([Scope::PowerControl, Scope::ConsoleAttach, Scope::DiscoveryRun]);
         }
         if self == Self::Admin {
             scopes.extend(Service::ALL.into_iter().map(Scope::Write));
@@ -170,17 +174,20 @@ impl FromStr for Role {
 #[must_use]
 pub fn service_scopes(caller: Service, callee: Service) -> Scopes {
     use Service::{
-        Auth, Boot, Ca, CloudInit, Console, Dhcp, Gateway, Images, Inventory, Join, Power, Timeline,
+        Auth, Boot, Ca, CloudInit, Console, Dhcp, Discovery, Gateway, Images, Inventory, Join, Power,
+        Timeline,
     };
     let rights: &[Scope] = match (caller, callee) {
         (_, Auth) => &[Scope::Read(Auth)],
-        (Boot | CloudInit | Images | Dhcp | Power | Console | Join | Timeline, Inventory) => {
+        (Boot | CloudInit | Images | Dhcp | Power | Console | Join | Timeline | Discovery, Inventory) => {
             &[Scope::Read(Inventory)]
         }
         (Boot, Images) => &[Scope::Read(Images), Scope::Write(Images)],
         (Images | Power, Boot) => &[Scope::Read(Boot)],
         (Console, Power) => &[Scope::Read(Power), Scope::PowerControl],
-        (CloudInit | Join, Dhcp) => &[Scope::Read(Dhcp)],
+        (CloudInit | Join | Discovery, Dhcp) => &[Scope::Read(Dhcp)],
+        // Whose certificate is believed already.
+        (Discovery, Power) => &[Scope::Read(Power)],
         (Boot | CloudInit, Join) => &[Scope::Write(Join)],
         (Power, Join) => &[Scope::PowerControl],
         (Gateway, Ca) => &[Scope::Write(Ca)],
@@ -198,6 +205,7 @@ impl fmt::Display for Scope {
             Self::Write(service) => write!(f, "{service}:write"),
             Self::PowerControl => f.write_str("power:control"),
             Self::ConsoleAttach => f.write_str("console:attach"),
+            Self::DiscoveryRun => f.write_str("discovery:run"),
             Self::MetricsRead => f.write_str("metrics:read"),
             Self::Node => f.write_str("node"),
         }
@@ -210,6 +218,7 @@ impl FromStr for Scope {
         match text.split_once(':') {
             Some(("power", "control")) => Ok(Self::PowerControl),
             Some(("console", "attach")) => Ok(Self::ConsoleAttach),
+            Some(("discovery", "run")) => Ok(Self::DiscoveryRun),
             Some(("metrics", "read")) => Ok(Self::MetricsRead),
             Some((service, "read")) => service.parse().map(Self::Read),
             Some((service, "write")) => service.parse().map(Self::Write),

@@ -33,6 +33,8 @@ pub enum Service {
     Join,
     /// What each node did.
     Timeline,
+    /// What BMCs tell of themselves and their nodes.
+    Discovery,
 }
 
 /// The first uid: below it Debian keeps what it gives out at installation.
@@ -40,7 +42,7 @@ const UID_BASE: u32 = 800;
 
 impl Service {
     /// Every service, in the order of their uids.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Inventory,
         Self::Boot,
         Self::CloudInit,
@@ -53,6 +55,7 @@ impl Service {
         Self::Console,
         Self::Join,
         Self::Timeline,
+        Self::Discovery,
     ];
 
     /// The word of its crate, socket and unit, `cloud-init`.
@@ -71,6 +74,7 @@ impl Service {
             Self::Console => "console",
             Self::Join => "join",
             Self::Timeline => "timeline",
+            Self::Discovery => "discovery",
         }
     }
 

@@ -173,13 +173,32 @@ impl InventoryClient {
         self.0.get("/pilothouse/v1/bmcs").await
     }
 
-    /// What opens a controller; for power and console alone. None: nothing is stored for it.
+    /// What opens a controller; for power, console and discovery alone. None: nothing is stored for it.
     ///
     /// # Errors
     ///
     /// See [`ClientError`].
     pub async fn find_credential(&self, bmc: &Xname) -> Result<Option<Credential>, ClientError> {
         match self.0.get(&format!("/pilothouse/v1/bmcs/{bmc}/credential")).await {
+            Ok(credential) => Ok(Some(credential)),
+            Err(ClientError::Status { status, .. }) if status.as_u16() == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What opens a controller that the inventory may not have yet: its own, that of its class, the default; for
+    /// discovery alone. A `place` that is no controller's has none of its own.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn find_account(
+        &self,
+        place: &Xname,
+        class: Option<&str>,
+    ) -> Result<Option<Credential>, ClientError> {
+        let class = class.map(|it| format!("?class={it}")).unwrap_or_default();
+        match self.0.get(&format!("/pilothouse/v1/bmcs/{place}/credential{class}")).await {
             Ok(credential) => Ok(Some(credential)),
             Err(ClientError::Status { status, .. }) if status.as_u16() == 404 => Ok(None),
             Err(error) => Err(error),

@@ -6,7 +6,7 @@ use domain::inventory::Endpoint;
 use domain::{Service, Xname};
 use serde::Deserialize;
 use serde_json::json;
-use web::{Caller, Json, Path};
+use web::{Caller, Json, Path, Query};
 
 use super::{App, no_content};
 use crate::client::Credential;
@@ -83,18 +83,33 @@ pub(super) async fn update(
     find(&app, &name).map(Json)
 }
 
-/// For the processes of power and console alone, by the uid at the other end of the socket; through the
-/// gateway that is the gateway's, whatever the token.
+/// Which class' account counts.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ClassQuery {
+    /// None: the controller's own.
+    class: Option<String>,
+}
+
+/// For the processes of power, console and discovery alone, by the uid at the other end of the socket; through the
+/// gateway that is the gateway's, whatever the token. Discovery may ask for a controller before the inventory has it.
 pub(super) async fn show_credential(
     State(app): State<App>,
     caller: Caller,
     Path(name): Path<String>,
+    Query(query): Query<ClassQuery>,
 ) -> Result<Response, Error> {
     let service = caller.uid.and_then(Service::of_uid);
-    if !matches!(service, Some(Service::Power | Service::Console)) {
-        return Err(Error::Forbidden("BMC accounts are given to the services power and console alone"));
+    if !matches!(service, Some(Service::Power | Service::Console | Service::Discovery)) {
+        return Err(Error::Forbidden(
+            "BMC accounts are given to the services power, console and discovery alone",
+        ));
     }
-    let endpoint = find(&app, &name)?;
+    let mut endpoint = match (find(&app, &name), name.parse()) {
+        (Err(_), Ok(id)) if service == Some(Service::Discovery) => unknown(id),
+        (found, _) => found?,
+    };
+    endpoint.class = query.class.or(endpoint.class);
     refresh_vault(&app).await;
     let found = app.vault.open(&endpoint)?;
     let missing = || {
@@ -102,6 +117,21 @@ pub(super) async fn show_credential(
         Error::missing(format!("no account is stored for the BMC {}; {hint}", endpoint.id))
     };
     found.map(|it| Json(it).into_response()).ok_or_else(missing)
+}
+
+/// A controller that the inventory does not have.
+fn unknown(id: Xname) -> Endpoint {
+    Endpoint {
+        id,
+        address: None,
+        protocol: Protocol::Auto.word().to_owned(),
+        port: None,
+        cipher_suites: None,
+        workarounds: Vec::new(),
+        class: None,
+        nodes: Vec::new(),
+        credential_version: 0,
+    }
 }
 
 /// Takes the account that power has just given a BMC, and has tried; for its process alone, as above.

@@ -91,7 +91,7 @@ async fn state_and_flag_of_a_node_survive_its_endpoint(db: PgPool) {
     assert_eq!(lab.get("/hsm/v2/State/Components").await, json!({"Components": shown}));
 }
 
-/// Not in an answer, not in the feed, not after a restart: a BMC's password is for power and console alone.
+/// Not in an answer, not in the feed, not after a restart: a BMC's password is for power, console and discovery alone.
 #[sqlx::test(migrator = "inventory::MIGRATIONS")]
 async fn a_password_never_comes_back(db: PgPool) {
     let lab = Lab::new(&db);
