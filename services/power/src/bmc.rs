@@ -4,6 +4,7 @@ mod account;
 mod error;
 mod link;
 mod pins;
+mod reach;
 mod redfish;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ pub use error::OpenError;
 pub(crate) use link::{Link, LinkError, Seen};
 pub(crate) use pins::Pin;
 use pins::Pins;
+pub(crate) use reach::Reach;
 
 /// The port of IPMI over LAN (IPMI 2.0 section 13.1.2).
 const PORT: u16 = 623;
@@ -66,6 +68,7 @@ struct Trusting {
     workarounds: Scoped<Vec<String>>,
     roots: Option<Arc<RootCertStore>>,
     pins: Option<Pins>,
+    reach: Arc<Reach>,
 }
 
 /// What a BMC speaks.
@@ -115,7 +118,7 @@ impl Bmcs {
         };
         let pins = Some(Pins::load(context)?);
         let (modes, workarounds) = (config.tls.clone(), config.workarounds.clone());
-        self.trust = Arc::new(Trusting { modes, workarounds, roots, pins });
+        self.trust = Arc::new(Trusting { modes, workarounds, roots, pins, reach: Arc::default() });
         self.pool = Some(Pool::new().context("open the sockets of IPMI")?);
         Ok(self)
     }
@@ -210,6 +213,7 @@ impl Bmcs {
             Some(Protocol::Redfish) => self.open_redfish(endpoint, of, step).await,
             None => self.open_either(endpoint, of, step).await,
         };
+        self.trust.reach.note(endpoint, opened.as_ref().err());
         let mut speaks = self.speaks.lock().unwrap_or_else(PoisonError::into_inner);
         match &opened {
             Ok(link) => drop(speaks.insert(endpoint.id.clone(), link.protocol())),
@@ -248,6 +252,11 @@ impl Bmcs {
                 Err(error) => ipmi.await.map(Link::Ipmi).map_err(|it| OpenError::neither(it, error)),
             },
         }
+    }
+
+    /// Those that cannot be logged in at.
+    pub(crate) fn reach(&self) -> Arc<Reach> {
+        Arc::clone(&self.trust.reach)
     }
 
     /// What the BMC was last spoken to in.

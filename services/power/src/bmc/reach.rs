@@ -206,7 +206,7 @@ mod tests {
         let (reach, it) = (Reach::default(), endpoint(9, "ipmi"));
         let silent = OpenError::Neither { ipmi: "silent".into(), redfish: "silent".into() };
         reach.note(&it, Some(&silent));
-        assert_eq!(reach.names(Why::Silent), [it.id.clone()]);
+        assert_eq!(reach.names(Why::Silent), std::slice::from_ref(&it.id));
         assert!(reach.names(Why::Refused).is_empty());
         reach.note(&it, Some(&OpenError::NoCredential(it.id.clone())));
         assert!(reach.names(Why::Silent).is_empty(), "it was not asked at all");
