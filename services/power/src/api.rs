@@ -20,6 +20,9 @@ use crate::client::{RecoveryRequest, Request, Results};
 use crate::command::{Report, Switchboard, outcome};
 use crate::recover::Recoverer;
 
+/// Outcomes in a piece of a streamed answer.
+const AT_ONCE: usize = 64;
+
 pub(crate) fn router(board: Arc<Switchboard>, recoverer: Arc<Recoverer>) -> Router {
     let read = Scope::Read(Service::Power);
     let recover = scoped(post(begin_recovery), Scope::PowerControl).merge(scoped(get(show_recovery), read));
@@ -58,12 +61,12 @@ async fn begin_recovery(
     if request.nodes.len() > NODES_MAX || request.stage == Some(0) {
         return Err(bad_body(&format!("name at most {NODES_MAX} nodes, and a stage of 1 or more")));
     }
-    let (dry, subject) = (request.dry, caller.subject);
+    let dry = request.dry;
     let begun = recoverer
         .begin(request)
         .map_err(|busy| Problem::own(StatusCode::CONFLICT, "busy", busy.to_string()))?;
     let what = if dry { "a look for" } else { "recovery of" };
-    tracing::info!(pilothouse_audit = 1, "{what} nodes that have not booted asked by {subject}");
+    web::deed(&caller, format_args!("{what} nodes that have not booted"));
     Ok((StatusCode::ACCEPTED, Json(begun)).into_response())
 }
 
@@ -94,8 +97,7 @@ async fn change_power(
         return Err(bad_body("say what to do in `action` or `boot`; POST /pilothouse/v1/power-status looks"));
     }
     let what = request.action.map_or("boot device", |it| it.name());
-    let (nodes, subject) = (request.nodes.len(), caller.subject);
-    tracing::info!(pilothouse_audit = 1, "power {what} of {nodes} nodes asked by {subject}");
+    web::deed(&caller, format_args!("power {what} of {}", domain::fold(&request.nodes)));
     carry_out(board, form, request).await
 }
 
@@ -113,10 +115,17 @@ async fn carry_out(board: Arc<Switchboard>, form: Form, request: Request) -> Res
 /// Each outcome as it comes, on a line of its own.
 fn stream(reports: mpsc::Receiver<Report>) -> Response {
     let lines = futures_util::stream::unfold(reports, async |mut reports| {
-        let (node, result) = reports.recv().await?;
-        let mut line = serde_json::to_vec(&outcome(node, result)).unwrap_or_default();
-        line.push(b'\n');
-        Some((Ok::<_, Infallible>(line), reports))
+        let mut ready = Vec::new();
+        // What is there at once is one piece of the answer.
+        if reports.recv_many(&mut ready, AT_ONCE).await == 0 {
+            return None;
+        }
+        let mut lines = Vec::new();
+        for (node, result) in ready {
+            lines.extend(serde_json::to_vec(&outcome(node, result)).unwrap_or_default());
+            lines.push(b'\n');
+        }
+        Some((Ok::<_, Infallible>(lines), reports))
     });
     let body = Body::from_stream(lines);
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()

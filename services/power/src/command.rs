@@ -1,6 +1,8 @@
 //! Commands on their way: many BMCs at once, each BMC one command after the other, what others stand in first.
 
 mod inrush;
+mod kept;
+mod turn;
 mod wired;
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,7 +12,7 @@ use std::time::Duration;
 use daemon::BootEvent;
 use domain::inventory::{Component, Endpoint, Inventory};
 use domain::{BootStage, Service, StageResult, Xname, event};
-use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -18,20 +20,17 @@ use tokio_util::task::TaskTracker;
 use web::Client;
 use web::mirror::Mirror;
 
-use crate::bmc::{Bmcs, LOOK_MAX, Seen};
+use crate::bmc::{Bmcs, Seen};
 use crate::client::{Outcome, Request};
 use crate::config::Config;
 use crate::error::Error;
 use crate::model::{Action, Boot, controller_of, may_switch, rank};
 use inrush::Inrush;
-use wired::Wired;
+use kept::Kept;
+use turn::Place;
 
-/// How long a step of a log-in may take for a command.
-const STEP_MAX: Duration = Duration::from_secs(5);
 /// What commands under way have left when the service stops: less than the 10 s that it has itself.
 const STOP_MAX: Duration = Duration::from_secs(8);
-/// How long a power command waits for join.
-const JOIN_MAX: Duration = Duration::from_secs(2);
 
 /// What commands share.
 pub(crate) struct Switchboard {
@@ -43,6 +42,7 @@ pub(crate) struct Switchboard {
     commands: Arc<Semaphore>,
     looks: Arc<Semaphore>,
     inrush: Inrush,
+    pub(crate) kept: Kept,
     /// One command at a time for each BMC; others wait in order. Only BMCs with commands are in it.
     turns: Mutex<HashMap<Xname, Turn>>,
     under_way: TaskTracker,
@@ -107,8 +107,10 @@ impl Switchboard {
         stop: CancellationToken,
     ) -> Self {
         let [commands, looks] = [(); 2].map(|()| Arc::new(Semaphore::new(config.concurrency)));
-        let (turns, under_way, inrush) = (Mutex::default(), TaskTracker::new(), Inrush::new(config.inrush));
-        Self { mirror, bmcs, config, pattern, commands, looks, inrush, turns, under_way, join: None, stop }
+        let (turns, under_way) = (Mutex::default(), TaskTracker::new());
+        let (inrush, kept) = (Inrush::new(config.inrush), Kept::new(config.keep_sessions.0));
+        let join = None;
+        Self { mirror, bmcs, config, pattern, commands, looks, inrush, kept, turns, under_way, join, stop }
     }
 
     /// The same, which has join open the windows of nodes that it boots.
@@ -170,6 +172,7 @@ impl Switchboard {
     pub(crate) async fn finish(&self) {
         self.under_way.close();
         self.under_way.wait().await;
+        self.kept.clear();
     }
 
     async fn run(self: Arc<Self>, words: Vec<String>, order: Order, told: mpsc::Sender<Report>) {
@@ -303,44 +306,6 @@ impl Switchboard {
         if is_power && order.until.is_none() { Duration::from_secs(3600) } else { Duration::ZERO }
     }
 
-    async fn command(
-        self: &Arc<Self>,
-        node: &Component,
-        endpoint: &Endpoint,
-        order: Order,
-        place: Place,
-    ) -> Result<Seen, Error> {
-        let step = if order.task == Task::Look { LOOK_MAX } else { STEP_MAX };
-        let link = self.bmcs.link(endpoint, &node.id, step).await?;
-        if order.task.action().is_some_and(Action::boots) && node.id.is_node() {
-            self.open_window(&node.id).await;
-        }
-        let wired = Wired { link: &link, node, bmc: &endpoint.id, inrush: &self.inrush };
-        let done = wired.carry_out(order).await;
-        // Whoever asked need not wait for the end of the session; who asks next does.
-        let board = Arc::clone(self);
-        let bmc = endpoint.id.clone();
-        self.spawn(async move {
-            link.close().await;
-            drop(place);
-            board.forget(&bmc);
-        });
-        done
-    }
-
-    /// Before the command, so that no node is quicker. A node whose window stays shut boots all the same, without its
-    /// token.
-    async fn open_window(&self, node: &Xname) {
-        let Some(join) = &self.join else { return };
-        let opened = tokio::time::timeout(JOIN_MAX, join::client::open(join, node.as_str(), None)).await;
-        let said = match opened {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "join does not answer".to_owned(),
-        };
-        tracing::warn!(pilothouse_node = %node, "{node} boots without a window for its token: {said}");
-    }
-
     async fn out_of_time(&self) {
         self.stop.cancelled().await;
         tokio::time::sleep(STOP_MAX).await;
@@ -361,12 +326,6 @@ impl Switchboard {
     fn turns(&self) -> MutexGuard<'_, HashMap<Xname, Turn>> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A BMC's turn, and room among all that are spoken to.
-struct Place {
-    _turn: OwnedMutexGuard<()>,
-    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// An outcome as the API shows it.

@@ -18,6 +18,8 @@ const DEADLINE_MAX_S: u64 = 55;
 
 /// The most nodes that are switched on at once: what the fuses of a hall bear is the site's to know.
 const STAGE_MAX: usize = 1024;
+/// Longer than people wait between two commands, and BMCs have few sessions.
+const KEEP_MAX: Duration = Duration::from_secs(600);
 /// The most nodes that are switched on within a second.
 const INRUSH_MAX: u32 = 10_000;
 
@@ -42,6 +44,9 @@ pub(crate) struct Config {
     /// How long one BMC may take for one command, and a request that waits for its answer, in seconds, 1 to 55. Our
     /// own clients wait 30 s for the answer.
     deadline_s: u64,
+    /// How long an IPMI session stays open after a command, so that the next one has no log-in to wait for; up to 10m,
+    /// and 0s for not at all, where BMCs have too few sessions.
+    pub(crate) keep_sessions: Span,
     /// How a BMC's certificate is believed: `pin` (the first that is shown, and no other), `ca` or `insecure`; by
     /// xname, `class:<name>` or `default`.
     pub(crate) tls: Scoped<TlsMode>,
@@ -70,6 +75,7 @@ impl Default for Config {
             concurrency: 256,
             inrush: 100,
             deadline_s: 25,
+            keep_sessions: Span(Duration::from_secs(60)),
             tls: Scoped::default(),
             tls_ca: None,
             workarounds: Scoped::default(),
@@ -92,6 +98,7 @@ impl Config {
             config.inrush <= INRUSH_MAX,
             "power.inrush is 1 to {INRUSH_MAX} nodes a second, or 0"
         );
+        anyhow::ensure!(config.keep_sessions.0 <= KEEP_MAX, "power.keep_sessions is at most 10m");
         config.tls.check("power.tls")?;
         config.workarounds.check("power.workarounds")?;
         for name in config.workarounds.values().flatten() {

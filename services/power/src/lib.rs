@@ -55,6 +55,7 @@ pub async fn serve(context: Context) -> anyhow::Result<()> {
         Mirror::<Inventory>::load(&context.paths.state, "inventory").context("load the last good copy")?;
     let inventory = Client::unix(context.socket_of(Service::Inventory));
     let bmcs = Bmcs::new(inventory.clone()).with_trust(&context, &config)?;
+    let reach = bmcs.reach();
     let recovery = config.recovery();
     let pattern = context.document.cluster.host_pattern.clone();
     let windows = join::Config::parse(&context.document)?.uses_windows();
@@ -72,7 +73,10 @@ pub async fn serve(context: Context) -> anyhow::Result<()> {
     }
     context.ready("power commands are taken")?;
     let follow = mirror.follow_socket(inventory, context.stop.clone());
-    let (served, (), ()) = tokio::join!(web::serve(&context, router), follow, recoverer.watch(&context));
+    let served = web::serve(&context, router);
+    let watch = recoverer.watch(&context);
+    let reach = reach.watch(&context, &mirror);
+    let (served, (), (), (), ()) = tokio::join!(served, follow, watch, board.tidy(), reach);
     recoverer.finish().await;
     board.finish().await;
     served

@@ -4,11 +4,15 @@
 #[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod it {
     mod accounts;
+    mod caps;
     mod commands;
     mod faults;
     mod head;
+    mod kept;
+    mod order;
     mod pcs;
     mod powerman;
+    mod reach;
     mod recover;
     mod redfish;
     mod rights;

@@ -41,7 +41,11 @@ impl Figure {
 
     fn text(&self) -> String {
         let cpu = self.cpu.map(|it| format!(" ({it:.3} {})", self.cpu_unit)).unwrap_or_default();
-        let digits = if self.value >= 100.0 { 0 } else { 2 };
+        let digits = match self.value {
+            value if value >= 100.0 => 0,
+            value if value >= 1.0 => 2,
+            _ => 3,
+        };
         format!("{} {:.digits$} {}{cpu}", self.who, self.value, self.unit)
     }
 }

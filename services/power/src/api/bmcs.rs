@@ -45,6 +45,8 @@ pub(super) async fn show(Shared(board): Board, Path(name): Path<String>) -> Resu
 /// Logs in, looks, and logs out.
 pub(super) async fn test(Shared(board): Board, Path(name): Path<String>) -> Result<Response, Problem> {
     let endpoint = find(&board, &name)?;
+    // A BMC may have no room for one more session than this.
+    board.kept.forget(&endpoint.id);
     let (begun, bmc) = (Instant::now(), endpoint.id.clone());
     let mut told = BmcTest { bmc, ok: false, speaks: None, address: None, state: None, ms: 0, error: None };
     match board.bmcs.link(&endpoint, &first(&endpoint), LOOK_MAX * 2).await {
@@ -77,8 +79,7 @@ pub(super) async fn trust(
     let endpoint = find(&board, &name)?;
     let shown = request.sha256.parse().map_err(|it: redfish::Error| bad_body(&it.to_string()))?;
     board.bmcs.accept(&endpoint.id, shown).map_err(|it| Problem::internal(&it))?;
-    let (bmc, subject) = (&endpoint.id, caller.subject);
-    tracing::info!(pilothouse_audit = 1, "the certificate {shown} of BMC {bmc} is vouched for by {subject}");
+    web::deed(&caller, format_args!("the certificate {shown} of BMC {} is vouched for", endpoint.id));
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -89,12 +90,13 @@ pub(super) async fn rotate(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let endpoint = find(&board, &name)?;
-    let (bmc, subject) = (endpoint.id.clone(), caller.subject);
-    tracing::info!(pilothouse_audit = 1, "another password for BMC {bmc} asked by {subject}");
+    let bmc = endpoint.id.clone();
+    web::deed(&caller, format_args!("another password for BMC {bmc}"));
     // Nobody's going away may leave it half done.
     let (told, outcome) = tokio::sync::oneshot::channel();
     let rotating = Arc::clone(&board);
     board.spawn(async move {
+        rotating.kept.forget(&endpoint.id);
         let done = rotating.bmcs.rotate(&endpoint).await;
         if let Err(error) = &done {
             tracing::warn!("the password of BMC {} is not changed: {error}", endpoint.id);

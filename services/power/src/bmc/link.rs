@@ -53,7 +53,10 @@ impl LinkError {
     /// Whether what was asked may have been carried out all the same.
     pub(crate) fn is_lost(&self) -> bool {
         match self {
-            Self::Ipmi(error) => matches!(**error, ipmi::Error::Timeout { .. } | ipmi::Error::Io { .. }),
+            Self::Ipmi(error) => {
+                use ipmi::Error::{Io, Protocol, Timeout};
+                matches!(**error, Timeout { .. } | Io { .. } | Protocol { .. })
+            }
             Self::Redfish(error) => error.is_lost(),
             Self::NoState => false,
         }

@@ -29,8 +29,12 @@ pub(super) struct Wired<'a> {
 }
 
 impl Wired<'_> {
-    pub(super) async fn carry_out(&self, order: Order) -> Result<Seen, Error> {
-        let seen = self.look().await?;
+    /// From what was seen a moment ago, or else is seen now.
+    pub(super) async fn carry_out(&self, seen: Option<Seen>, order: Order) -> Result<Seen, Error> {
+        let seen = match seen {
+            Some(seen) => seen,
+            None => self.look().await?,
+        };
         match order.task {
             Task::Look => Ok(seen),
             Task::Light(on) => {

@@ -127,6 +127,12 @@ impl Head {
         self.accounts.known.lock().unwrap().insert(format!("x0c0s{number}b0"), account);
     }
 
+    /// The same by the BMC's name.
+    pub(crate) fn set_account_of(&self, bmc: &str) {
+        let account = (USER.to_owned(), PASSWORD.to_owned());
+        self.accounts.known.lock().unwrap().insert(bmc.to_owned(), account);
+    }
+
     /// The account that the inventory has for this node's BMC.
     pub(crate) fn account(&self, number: u16) -> (String, String) {
         self.accounts.known.lock().unwrap()[&format!("x0c0s{number}b0")].clone()

@@ -2,8 +2,9 @@
 
 use std::net::UdpSocket;
 
+use axum::http::Method;
 use power::client::{Action, Outcome, Request, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::redfish::Redfish;
 use tests::swarm::{Fault, Options, Swarm};
 use web::{Client, ClientError};
@@ -67,4 +68,18 @@ async fn two_million_nodes_are_refused() {
     let refused = limited(stream(&Client::unix(&head.socket), &request, |_| {})).await.unwrap_err();
     assert!(matches!(&refused, ClientError::Status { status, .. } if status.as_u16() == 400), "{refused}");
     assert!(domain::expand("nid[1-2000000]").is_err());
+    // One more than there may be is too many as well, for OpenCHAMI's paths too.
+    let xnames: Vec<String> = (0..=domain::NODES_MAX).map(|it| format!("x0c0s{it}b0n0")).collect();
+    let location: Vec<Value> = xnames.iter().map(|it| json!({"xname": it})).collect();
+    for (path, body) in [
+        ("/transitions", json!({"operation": "on", "location": location})),
+        ("/power-status", json!({"xname": xnames})),
+        ("/power-cap/snapshot", json!({"xnames": xnames})),
+    ] {
+        let asked = Client::unix(&head.socket).call::<Value>(Method::POST, path, Some(&body)).await;
+        let refused = asked.unwrap_err();
+        let is_client_error =
+            |it: &ClientError| matches!(it, ClientError::Status { status, .. } if status.is_client_error());
+        assert!(is_client_error(&refused), "{path}: {refused}");
+    }
 }

@@ -19,6 +19,15 @@ const STOP_MAX: Duration = Duration::from_secs(120);
 /// powermand's ipmipower finds out in the background who answers; it is not asked before.
 const DISCOVERY: Duration = Duration::from_secs(3);
 
+/// Where image/prepare unpacks powerman and conman of Debian 13, which go before those of this machine.
+const PEERS: &str = "/usr/local/lib/pilothouse-peers";
+
+/// A peer's program.
+fn peer(name: &str, package: &str) -> anyhow::Result<PathBuf> {
+    let unpacked = ["usr/bin", "usr/sbin"].map(|it| Path::new(PEERS).join(it).join(name));
+    unpacked.into_iter().find(|it| it.is_file()).map_or_else(|| find(name, package), Ok)
+}
+
 /// Their settings, a line each.
 pub(super) fn settings() -> [String; 3] {
     let account = format!("-D LAN_2_0 -u {} -p ...", swarm::USER);
@@ -56,21 +65,25 @@ pub(super) fn ipmipower(count: u32, words: &[&str]) -> anyhow::Result<Command> {
 
 /// powerman, whose daemon runs.
 pub(super) fn powerman(words: &[&str]) -> anyhow::Result<Command> {
-    let mut command = Command::new(find("powerman", "powerman")?);
+    let mut command = Command::new(peer("powerman", "powerman")?);
     command.args(["-h", "127.0.0.1:10101"]).args(words);
     Ok(command)
 }
 
 /// powermand with its ipmipower, ready to be asked.
 pub(super) async fn powermand(folder: &Path, count: u32) -> anyhow::Result<Process> {
-    let (powermand, ipmipower) = (find("powermand", "powerman")?, find("ipmipower", "freeipmi-tools")?);
+    let (powermand, ipmipower) = (peer("powermand", "powerman")?, find("ipmipower", "freeipmi-tools")?);
     let device =
         powermand.ancestors().map(|it| it.join("etc/powerman/ipmipower.dev")).find(|it| it.is_file());
     let device = device.context("powermand's definition of ipmipower is not here")?;
     let file = folder.join("powerman.conf");
     std::fs::write(&file, crate::swarm::powerman(&addresses(count), &device, &ipmipower))?;
+    // Up to 2.3 it goes into the background unless it is told not to; from 2.4 on it never does, and cannot be told.
+    let help = Command::new(&powermand).arg("--help").output().context("ask powermand for its options")?;
+    let forks =
+        [help.stdout, help.stderr].iter().any(|it| String::from_utf8_lossy(it).contains("--foreground"));
     let run = Run::new("powermand", powermand, folder.join("powermand.log"));
-    let process = run.arg("-f").arg("-c").arg(&file).spawn()?;
+    let process = run.args(forks.then_some("-f")).arg("-c").arg(&file).spawn()?;
     listening(&process, 10101).await?;
     tokio::time::sleep(DISCOVERY).await;
     Ok(process)
@@ -88,7 +101,7 @@ pub(super) async fn conmand(folder: &Path, count: u32) -> anyhow::Result<Process
     let file = folder.join("conman.conf");
     let settings = crate::swarm::conman(&addresses(count));
     std::fs::write(&file, format!("server logdir=\"{}\"\n{settings}", logs.display()))?;
-    let run = Run::new("conmand", find("conmand", "conman")?, folder.join("conmand.log"));
+    let run = Run::new("conmand", peer("conmand", "conman")?, folder.join("conmand.log"));
     let process = run.arg("-F").arg("-c").arg(&file).spawn()?;
     listening(&process, 7890).await?;
     Ok(process)
@@ -115,5 +128,9 @@ async fn listening(process: &Process, port: u16) -> anyhow::Result<()> {
 
 /// Notes that a peer cannot be measured.
 pub(super) fn leave_out(row: &mut Row, error: &anyhow::Error) {
-    row.notes.push(format!("left out: {error:#}"));
+    let note = format!("left out: {error:#}");
+    // Once, however often it is missed.
+    if !row.notes.contains(&note) {
+        row.notes.push(note);
+    }
 }
