@@ -41,7 +41,7 @@ fn monitoring_gets_one_line_and_the_status_it_knows() {
     assert_eq!(line.lines().count(), 1);
     assert_eq!(nagios(&[issue("error", "a")], true).0, 2);
     let away = unreachable(&zbus::Error::InvalidReply);
-    assert_eq!(nagios(&[away.clone()], false).0, 3, "who sees little knows little");
+    assert_eq!(nagios(std::slice::from_ref(&away), false).0, 3, "who sees little knows little");
     assert_eq!(nagios(&[issue("critical", "a"), away], false).0, 2, "what is known counts");
 }
 
