@@ -15,7 +15,8 @@ fn next(state: &mut u64) -> u64 {
     it ^ (it >> 31)
 }
 
-fn damage(state: &mut u64, good: &[u8], other: &[u8]) -> Vec<u8> {
+/// A good input with up to six things wrong with it, some of them another one's.
+pub(crate) fn damage(state: &mut u64, good: &[u8], other: &[u8]) -> Vec<u8> {
     let mut bytes = good.to_vec();
     for _ in 0..=next(state) % 6 {
         let at = (next(state) as usize) % bytes.len().max(1);
@@ -40,24 +41,29 @@ fn damage(state: &mut u64, good: &[u8], other: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Runs a target on each file of its corpus, and on damaged ones.
-pub(crate) fn replay(target: &str, run: impl Fn(&[u8])) {
+/// The files of a corpus, by name.
+pub(crate) fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus").join(target);
     let mut files: Vec<_> = std::fs::read_dir(&folder)
         .unwrap_or_else(|it| panic!("{}: {it}", folder.display()))
         .map(|it| it.unwrap().path())
         .collect();
     files.sort();
-    let corpus: Vec<Vec<u8>> = files.iter().map(|it| std::fs::read(it).unwrap()).collect();
-    assert!(corpus.len() >= 5, "the corpus {} is too small", folder.display());
-    for (bytes, file) in corpus.iter().zip(&files) {
+    assert!(files.len() >= 5, "the corpus {} is too small", folder.display());
+    files.iter().map(|it| (it.display().to_string(), std::fs::read(it).unwrap())).collect()
+}
+
+/// Runs a target on each file of its corpus, and on damaged ones.
+pub(crate) fn replay(target: &str, run: impl Fn(&[u8])) {
+    let files = corpus(target);
+    for (file, bytes) in &files {
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(bytes)));
-        assert!(done.is_ok(), "{}", file.display());
+        assert!(done.is_ok(), "{file}");
     }
     let mut state = 1;
     for _ in 0..COUNT {
-        let good = &corpus[(next(&mut state) as usize) % corpus.len()];
-        let other = &corpus[(next(&mut state) as usize) % corpus.len()];
+        let good = &files[(next(&mut state) as usize) % files.len()].1;
+        let other = &files[(next(&mut state) as usize) % files.len()].1;
         let bytes = damage(&mut state, good, other);
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&bytes)));
         assert!(done.is_ok(), "{bytes:02x?}");

@@ -164,13 +164,19 @@ pub enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum AuthFailure {
     /// The BMC does not prove that it knows the password we have (RAKP message 2).
-    #[error("the BMC knows another password for this user, or none; check user name and password")]
+    #[error(
+        "the BMC knows another password for this user, or none; check user name and password, and if they are right, \
+         try the workaround opensesspriv"
+    )]
     WrongPassword,
     /// The BMC knows the password but derives other session keys (RAKP message 4).
     #[error("the BMC does not derive our session keys; check the key Kg")]
     WrongKg,
     /// There is no such user, or it may not use this channel.
-    #[error("the BMC does not know this user name, or it is disabled on the LAN channel; check the account")]
+    #[error(
+        "the BMC does not know this user name, or it is disabled on the LAN channel; check the account, and if it is \
+         right, try the workaround intel20"
+    )]
     UnknownUser,
     /// The user may not have the privilege level asked for.
     #[error(

@@ -15,7 +15,7 @@ use std::str::FromStr;
 /// | `authcap` | what the BMC says of its capabilities is not believed, nor is it asked |
 /// | `ipmiping` | [`ping`](crate::ping) asks for the capabilities instead of sending an RMCP ping |
 /// | `opensesspriv` | the privilege level of Open Session is the one that the codes are made with |
-/// | `intel20` | user names are filled up to 16 bytes |
+/// | `intel20` | user names are filled up to 16 bytes, but not in the proof of RAKP 3 |
 /// | `supermicro20` | packets of the handshake may be a byte shorter than they say, and codes a byte longer |
 /// | `sun20` | as `opensesspriv` |
 /// | `nochecksumcheck` | the check sums inside of IPMI messages are not looked at |

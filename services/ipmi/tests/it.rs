@@ -8,6 +8,7 @@ mod it {
     mod fake;
     mod faults;
     mod handshake;
+    mod hostile;
     mod line;
     mod pool;
     mod pyghmi;

@@ -27,8 +27,11 @@ const INBOX_MAX: usize = 8;
 const BATCH_MAX: usize = 64;
 /// Errors in a row after which a socket is given up. The next packet ends the row.
 const ERRORS_MAX: u32 = 1000;
-/// The kernel's queue that is asked for; it gives as much as the system allows (`net.core.rmem_max`).
-const QUEUE_BYTES: usize = 1 << 20;
+/// The kernel's queue that is asked for; it gives as much as the system allows (`net.core.rmem_max`), and takes twice
+/// that for its own book-keeping: a packet of IPMI, however short, may count 2,304 bytes (a buffer of the card
+/// and its head). A BMC has one packet of its line and one answer on the way, so this is room for 900 BMCs a socket
+/// while nobody reads; where the system gives its default of 208 KiB, for 90.
+const QUEUE_BYTES: usize = 2 << 20;
 
 /// Where the packets of a session go.
 pub(crate) trait Route: Send + Sync {

@@ -108,7 +108,7 @@ impl Handshake<'_> {
             None => password,
         });
         let status = RakpStatus::OK;
-        let proof = Rakp3 { tag: self.next_tag(), status, bmc_id, code: rakp.third_code(password).to_vec() };
+        let proof = Rakp3 { tag: self.next_tag(), status, bmc_id, code: self.prove(&rakp) };
         let datagram = encode_plus(PayloadType::Rakp3, 0, 0, &proof.encode(), None);
         let answer = self.exchange(FOURTH, &datagram, PayloadType::Rakp4, |payload| {
             let answer = Rakp4::decode(payload).ok()?;
@@ -181,6 +181,17 @@ impl Handshake<'_> {
             Some((0, _)) | None => bad("it gives the session no id"),
             Some((bmc_id, _)) => Ok(bmc_id),
         }
+    }
+
+    /// The code of message 3. The Intel BMCs that want names filled up want this one made with the name as it is, and
+    /// without the bit that says how it is looked up; FreeIPMI's tools found that out.
+    fn prove(&self, rakp: &Rakp) -> Vec<u8> {
+        let password = self.target.password.as_bytes();
+        if !self.has(Workarounds::INTEL_20) {
+            return rakp.third_code(password).to_vec();
+        }
+        let user = self.target.user.as_bytes().to_vec();
+        Rakp { role: rakp.role & !NAME_ONLY, user, ..rakp.clone() }.third_code(password).to_vec()
     }
 
     /// Whether these are the algorithms of a suite that will be tried after this one.

@@ -131,7 +131,7 @@ impl Link {
     ) -> Result<Vec<u8>, Error> {
         let end = Instant::now() + within;
         let address = self.address;
-        let silent = || Error::Timeout { step, address, waited: within };
+        let silent = || self.silence(step, within);
         let mut answer = tokio::select! {
             biased;
             over = self.wait_for_end() => return Err(over),
@@ -223,8 +223,8 @@ impl Link {
         match frame {
             Ok(frame) => lock(&self.pending).answer(&frame),
             Err(error) => {
-                let address = self.address;
-                tracing::debug!(%address, %error, "a message was dropped; nochecksumcheck may help");
+                lock(&self.pending).note_damage();
+                tracing::debug!(address = %self.address, %error, "a message was dropped");
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::Duration;
 
 use ipmi_rs_core::connection::NetFn;
 use tokio::sync::oneshot;
@@ -13,9 +14,13 @@ use crate::wire::Frame;
 /// Request numbers have six bits.
 pub(super) const NUMBERS: u8 = 64;
 
+const WRONG_SUMS: &str = "the check sums of its messages are wrong; set the workaround nochecksumcheck";
+
 pub(super) struct Pending {
     next: u8,
     waiting: HashMap<u8, Waiting>,
+    /// Whether messages came that cannot be read, and none that can since.
+    damaged: bool,
 }
 
 struct Waiting {
@@ -26,18 +31,35 @@ struct Waiting {
 
 impl Pending {
     pub(super) fn new(next: u8) -> Self {
-        Self { next: next % NUMBERS, waiting: HashMap::new() }
+        Self { next: next % NUMBERS, waiting: HashMap::new(), damaged: false }
     }
 
     /// Hands the answer to who waits for it.
     pub(super) fn answer(&mut self, frame: &Frame) {
         let number = frame.sequence;
+        self.damaged = false;
         let answers = |it: &Waiting| frame.answers(number, it.netfn, it.command);
         if self.waiting.get(&number).is_some_and(answers)
             && let Some(waiting) = self.waiting.remove(&number)
         {
             // Who asked may have stopped waiting in this moment.
             drop(waiting.answer.send(frame.message.data().to_vec()));
+        }
+    }
+
+    /// A message came that cannot be read.
+    pub(super) fn note_damage(&mut self) {
+        self.damaged = true;
+    }
+}
+
+impl Link {
+    /// Why there is no answer: nothing came, or nothing that could be read.
+    pub(super) fn silence(&self, step: &'static str, waited: Duration) -> Error {
+        let address = self.address();
+        match lock(&self.pending).damaged {
+            true => Error::Protocol { step, address, reason: WRONG_SUMS },
+            false => Error::Timeout { step, address, waited },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The corpora of the fuzz targets.
 
 #[path = "../../../../tests/fuzz/replay.rs"]
-mod replay;
+pub(crate) mod replay;
 
 #[test]
 fn datagrams() {

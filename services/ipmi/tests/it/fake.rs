@@ -41,7 +41,7 @@ pub(crate) struct Script {
     pub(crate) pongs: bool,
     /// Makes its codes with the privilege level of Open Session.
     pub(crate) open_privilege: bool,
-    /// Knows its users by names filled up to 16 bytes.
+    /// Knows its users by names filled up to 16 bytes, and has its own idea of message 3.
     pub(crate) fills_names: bool,
     /// Adds a byte to its codes.
     pub(crate) long_codes: bool,
@@ -342,7 +342,12 @@ impl Bmc {
         let (Some(rakp), OK) = (&self.rakp, third.status) else { return };
         self.script.proofs.fetch_add(1, SeqCst);
         let password = self.script.password.as_bytes();
-        let right = same_code(&rakp.third_code(password), &third.code);
+        let expected = match self.script.fills_names {
+            // The plain name, and no bit for a look-up by name.
+            true => Rakp { role: rakp.role & 0x0f, user: USER.as_bytes().to_vec(), ..rakp.clone() },
+            false => rakp.clone(),
+        };
+        let right = same_code(&expected.third_code(password), &third.code);
         let session_key = rakp.session_key(self.script.kg.unwrap_or(password));
         let response = Rakp4 {
             tag: third.tag,
