@@ -28,6 +28,9 @@ pub const USER: &str = "admin";
 /// Its password; these BMCs hold nothing.
 pub const PASSWORD: &str = "secret12";
 
+/// How the tokens of their sessions begin.
+pub const TOKEN: &str = "kanarie-redfish-session-3ac09b";
+
 /// How a BMC differs from what the specification asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Quirk {
@@ -293,7 +296,7 @@ impl State {
         let text = |name: &str| headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default();
         let pair = STANDARD.encode(format!("{USER}:{}", self.password));
         text("authorization") == format!("Basic {pair}")
-            || self.sessions.iter().any(|it| text("x-auth-token") == format!("token-{it}"))
+            || self.sessions.iter().any(|it| text("x-auth-token") == format!("{TOKEN}-{it}"))
     }
 
     fn root(&self) -> Answer {
@@ -324,7 +327,7 @@ impl State {
         self.sessions.push(id.clone());
         let mut answer = raw(StatusCode::CREATED, json!({"Id": id}).to_string().into_bytes());
         let place = format!("/redfish/v1/SessionService/Sessions/{id}");
-        for (name, value) in [("x-auth-token", format!("token-{id}")), ("location", place)] {
+        for (name, value) in [("x-auth-token", format!("{TOKEN}-{id}")), ("location", place)] {
             if let Ok(value) = value.parse() {
                 answer.headers_mut().insert(name, value);
             }

@@ -226,6 +226,12 @@ impl Swarm {
         self.look(number, |bmc| bmc.line.typed().to_vec())
     }
 
+    /// The password of its account now.
+    #[must_use]
+    pub fn password(&self, number: u32) -> Vec<u8> {
+        self.look(number, Bmc::password)
+    }
+
     /// What one has seen.
     #[must_use]
     pub fn seen(&self, number: u32) -> Seen {

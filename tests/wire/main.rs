@@ -15,6 +15,7 @@ mod ochami;
 mod ochami_lists;
 mod oidc;
 mod outage;
+mod pcs;
 mod power;
 mod powerman;
 mod recover;

@@ -13,11 +13,11 @@ use tests::{Head, HeadOptions, program, settle};
 use crate::ochami_lists::{BOOTCAMP, FILES, PRESENT};
 
 /// How long a service may take to know auth's key.
-const KEY_MAX: Duration = Duration::from_secs(20);
+pub(crate) const KEY_MAX: Duration = Duration::from_secs(20);
 
 /// A head and a shell in which `ochami` knows it.
-struct Shell {
-    head: Head,
+pub(crate) struct Shell {
+    pub(crate) head: Head,
     folder: tempfile::TempDir,
     program: PathBuf,
     config: PathBuf,
@@ -27,15 +27,15 @@ struct Shell {
 
 /// What a command left.
 #[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Shell {
     /// `address` is the name of a cluster's address in the configuration.
-    async fn open(address: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn open(address: &str) -> anyhow::Result<Self> {
         let head = Head::start(HeadOptions::default()).await?;
         let folder = tempfile::tempdir().context("make a folder")?;
         for (name, text) in FILES {
@@ -61,7 +61,7 @@ impl Shell {
         Ok(shell)
     }
 
-    fn run(&self, words: &[&str]) -> anyhow::Result<Ran> {
+    pub(crate) fn run(&self, words: &[&str]) -> anyhow::Result<Ran> {
         self.run_with(words, |it| it.arg("--config").arg(&self.config), "")
     }
 
@@ -107,7 +107,7 @@ impl Shell {
 }
 
 /// Words as a shell takes them, with single quotes.
-fn words(line: &str) -> Vec<&str> {
+pub(crate) fn words(line: &str) -> Vec<&str> {
     let parts = line.split('\'').enumerate();
     let of_part = |(index, part)| -> Vec<&str> {
         if index % 2 == 1 { vec![part] } else { str::split_whitespace(part).collect() }

@@ -123,6 +123,12 @@ impl Bmc {
         self.line.set_rate(rate, phase(self.index), now);
     }
 
+    /// Its administrator's, without the zeros that IPMI fills it up with.
+    pub(super) fn password(&self) -> Vec<u8> {
+        let user = self.users.iter().find(|it| it.name == self.settings.user.as_bytes());
+        user.map(|it| it.password.clone()).unwrap_or_default()
+    }
+
     pub(super) fn seen(&self) -> Seen {
         Seen {
             open: self.sessions.len() as u64,

@@ -7,7 +7,7 @@ use super::{Answer, DCMI, INVALID_FIELD, NO_SUCH_COMMAND, WRONG_LENGTH};
 
 /// Boot parameters (table 28-14).
 const BOOT_FLAGS: u8 = 5;
-/// "Parameter not supported" (sections 28.12, 28.13); "no power limit is set" (DCMI, table 6-17).
+/// "Parameter not supported" (sections 28.12, 28.13); "no active set power limit" (DCMI, table 6-17).
 const NO_SUCH_PARAMETER: u8 = 0x80;
 const NO_LIMIT: u8 = 0x80;
 /// What a node draws, W.
@@ -93,7 +93,7 @@ pub(super) fn answer_dcmi(bmc: &mut Bmc, command: u8, data: &[u8]) -> Answer {
         // Capabilities: DCMI 1.5; power management is there.
         0x01 => vec![0x01, 0x05, 0x02, 0x00, 0x01, 0x00],
         0x02 => reading(bmc),
-        0x03 if !bmc.store.limit_active && bmc.store.limit == [0; 11] => return Err(NO_LIMIT),
+        0x03 if !bmc.store.limit_active => return Err(NO_LIMIT),
         0x03 => [[0; 2].as_slice(), &bmc.store.limit[..]].concat(),
         0x04 => {
             let limit: &[u8; 14] = rest.first_chunk().ok_or(WRONG_LENGTH)?;
