@@ -6,6 +6,8 @@
 mod answer;
 mod check;
 mod freeze;
+mod health;
+mod logs;
 mod network;
 mod words;
 
@@ -19,6 +21,8 @@ use crate::{Role, Service};
 
 pub use answer::{Answer, BmcSecret, Secrets};
 pub use freeze::Freeze;
+pub use health::{Health, Least, Mail};
+pub use logs::{LogTarget, Logs};
 pub use network::{Link, LinkKind, Network, Plane, PlaneKind, Pool, Subnet};
 pub use words::{is_account, is_label, is_ssh_key};
 
@@ -39,12 +43,18 @@ pub struct Document {
     /// Where PostgreSQL is.
     #[serde(default)]
     pub database: Database,
+    /// Who is told when something is wrong.
+    #[serde(default, skip_serializing_if = "Health::is_silent")]
+    pub health: Health,
     /// The named administrators, by account.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub admins: BTreeMap<String, Admin>,
     /// Times in which nothing is to be changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<Freeze>,
+    /// Where logs go.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub logs: Logs,
     /// What inventory is told.
     #[serde(default, skip_serializing_if = "Table::is_empty")]
     pub inventory: Table,
@@ -143,6 +153,9 @@ pub struct DocumentError {
     pub message: String,
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 fn short_name() -> String {
     "nid".to_owned()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::logs::TARGETS_MAX;
 use super::{Document, LinkKind, Plane, PlaneKind, VERSION, is_account, is_label, is_ssh_key};
 use crate::MacAddr;
 
@@ -26,6 +27,10 @@ pub(super) fn check(document: &Document) -> Result<(), Wrong> {
         check_plane(document, index)?;
     }
     check_freezes(document)?;
+    check_logs(document)?;
+    if let Some((path, message)) = document.health.wrong() {
+        return Err(Wrong { path: [vec!["health".to_owned()], path].concat(), message });
+    }
     check_admins(document)
 }
 
@@ -35,6 +40,32 @@ fn check_freezes(document: &Document) -> Result<(), Wrong> {
         let hint = "a freeze ends after it begins; write from and until as \"2026-12-20T00:00:00Z\"";
         Err(wrong(&["freeze", &index.to_string(), "until"], hint))
     })
+}
+
+fn check_logs(document: &Document) -> Result<(), Wrong> {
+    let targets = &document.logs.targets;
+    if targets.len() > TARGETS_MAX {
+        return Err(wrong(&["logs", "targets"], format!("there are at most {TARGETS_MAX} syslog servers")));
+    }
+    for (index, target) in targets.iter().enumerate() {
+        let index = index.to_string();
+        let at = |key: &str, hint: &str| wrong(&["logs", "targets", &index, key], hint);
+        let named = target.host.to_ascii_lowercase().split('.').all(is_label);
+        if !named && target.host.parse::<std::net::IpAddr>().is_err() {
+            return Err(at("host", "write a name or an address, as syslog.site.example or 10.0.0.5"));
+        }
+        if target.port == Some(0) {
+            return Err(at("port", "a port is 1 to 65535"));
+        }
+        let is_pem = |it: &String| it.trim().starts_with("-----BEGIN CERTIFICATE-----");
+        if target.ca.as_ref().is_some_and(|it| !target.tls || !is_pem(it)) {
+            return Err(at("ca", "it holds certificates in PEM, and goes with tls = true"));
+        }
+        if !(1 << 20..=1 << 40).contains(&target.queue.0) {
+            return Err(at("queue", "a queue is 1MiB to 1024GiB"));
+        }
+    }
+    Ok(())
 }
 
 fn check_cluster(document: &Document) -> Result<(), Wrong> {

@@ -84,3 +84,20 @@ fn a_freeze_covers_its_time_and_ends_after_it_begins() {
     let error = Document::parse(&text.replace("2027-01-02", "2026-01-02")).unwrap_err();
     assert_eq!((error.line, error.column), (7, 9), "{error}");
 }
+
+#[test]
+fn a_syslog_server_has_a_name_and_a_bounded_queue() {
+    let head = "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"a.b\"\n[[logs.targets]]\nhost = \"log.a.b\"\n";
+    let target = Document::parse(head).unwrap().logs.targets.remove(0);
+    assert_eq!((target.port(), target.queue.0), (514, 256 << 20));
+    let tls = Document::parse(&format!("{head}tls = true\n")).unwrap().logs.targets.remove(0);
+    assert_eq!(tls.port(), 6514);
+    for (key, line) in [("queue = \"1KiB\"", 7), ("ca = \"x\"", 7), ("port = 0", 7)] {
+        let error = Document::parse(&format!("{head}{key}\n")).unwrap_err();
+        assert_eq!(error.line, line, "{error}");
+    }
+    // It becomes a line of rsyslog's configuration.
+    for host in ["", "a b", "a\\\"b", "-a", "a)"] {
+        assert!(Document::parse(&head.replace("log.a.b", host)).is_err(), "{host}");
+    }
+}
