@@ -90,8 +90,9 @@ fn settings_have_bounds() {
             format!("version = 1\n[cluster]\nname = \"demo\"\ndomain = \"a.test\"\n[power]\n{table}\n");
         power::check(&domain::Document::parse(&text).unwrap()).map_err(|it| format!("{it:#}"))
     };
-    assert_eq!(check("concurrency = 1024\ndeadline_s = 55"), Ok(()));
-    for table in ["concurrency = 0", "deadline_s = 56", "deadline_s = 0", "speed = 1"] {
+    assert_eq!(check("concurrency = 1024\ndeadline_s = 55\nkeep_sessions = '0s'"), Ok(()));
+    let bad = ["concurrency = 0", "deadline_s = 56", "deadline_s = 0", "keep_sessions = '11m'", "speed = 1"];
+    for table in bad {
         let word = table.split(' ').next().unwrap();
         assert!(check(table).is_err_and(|it| it.contains(word)), "{table}");
     }
