@@ -1,31 +1,34 @@
-//! From a document to a head that does what it says: check, write, render, restart, wait, mark.
+//! From a document to a head that does what it says, as one transaction: check, guard, write, restart, wait, mark.
+//! What fails, or is not confirmed in time, gives way to the generation before it.
 //!
-//! Every step can be done twice. A supervisor that ended in the middle finds the mark `pending` and starts
-//! over.
+//! Every step can be done twice. A supervisor that ended in the middle finds the mark `pending` and goes on; the
+//! guard, root's process `revert`, waits beside it and needs nobody.
+
+mod later;
+mod steps;
+mod trial;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use domain::document::{Answer, Secrets};
-use domain::{Document, Service, event};
+use domain::Document;
+use domain::document::Answer;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::MutexGuard;
 
-use crate::generations::Generations;
-use crate::log::event;
-use crate::model::{Health, changed};
+use crate::clock::unix_s;
+use crate::generations::{About, Generations};
+use crate::job::{Job, Jobs};
 use crate::registry::Registry;
-use crate::systemd::{Systemd, Verb};
-use crate::{bmc, check};
+use crate::systemd::Systemd;
+use crate::{check, diff};
 
 /// The uid of pilothouse-firstboot.
 const FIRSTBOOT_UID: u32 = 831;
-/// How long render may take: above its unit's own limit.
-const RENDER_MAX: Duration = Duration::from_secs(130);
-/// How long everything may take to run: PostgreSQL makes its files first.
-const START_MAX: Duration = Duration::from_secs(420);
-/// How long until each runs, once it was started.
-const SETTLE_MAX: Duration = Duration::from_secs(60);
+/// How long to wait for another one that is about to end.
+const TAKE_MAX: Duration = Duration::from_secs(2);
 
 /// Why a document is not in force.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +36,28 @@ pub(crate) enum Refused {
     /// It does not hold; nothing was changed.
     #[error("{0}")]
     Document(String),
+    /// Another one came between; nothing was changed.
+    #[error("{0}")]
+    Superseded(String),
+    /// The site wants nothing changed now.
+    #[error("{0}")]
+    Frozen(String),
+    /// Another one is under way.
+    #[error("{0}")]
+    Busy(String),
     /// A step failed.
     #[error("the configuration could not be applied")]
     Step(#[source] anyhow::Error),
+}
+
+impl Refused {
+    /// The whole of it, for people.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Step(error) => format!("{self}: {error:#}"),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// Where the supervisor's files are.
@@ -49,6 +71,30 @@ pub(crate) struct Files {
     pub(crate) sockets: PathBuf,
     /// The mark that the head is set up.
     pub(crate) marker: PathBuf,
+    /// Which boot of the machine this is.
+    pub(crate) boot: String,
+}
+
+/// Who asks for something.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Author {
+    pub(crate) uid: u32,
+    pub(crate) name: String,
+}
+
+/// How a document is to be applied.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// The generation that it was made from, 0 for none.
+    pub(crate) base: Option<u64>,
+    /// Why, in the author's words.
+    pub(crate) reason: String,
+    /// Within which time it must be confirmed.
+    pub(crate) confirm_within: Option<Duration>,
+    /// When, in seconds of the UNIX clock, if not now.
+    pub(crate) at_s: Option<u64>,
+    /// Whether a freeze does not keep it.
+    pub(crate) override_freeze: bool,
 }
 
 /// Applies documents, one at a time.
@@ -58,24 +104,29 @@ pub(crate) struct Applier {
     generations: Generations,
     systemd: Systemd,
     registry: Registry,
+    jobs: Jobs,
     busy: tokio::sync::Mutex<()>,
     step: Mutex<String>,
 }
 
 impl Applier {
-    pub(crate) fn new(files: Files, generations: Generations, systemd: Systemd, registry: Registry) -> Self {
-        Self {
-            files,
-            generations,
-            systemd,
-            registry,
-            busy: tokio::sync::Mutex::default(),
-            step: Mutex::default(),
-        }
+    pub(crate) fn new(
+        files: Files,
+        generations: Generations,
+        systemd: Systemd,
+        registry: Registry,
+        jobs: Jobs,
+    ) -> Self {
+        let (busy, step) = (tokio::sync::Mutex::default(), Mutex::default());
+        Self { files, generations, systemd, registry, jobs, busy, step }
     }
 
     pub(crate) fn generations(&self) -> &Generations {
         &self.generations
+    }
+
+    pub(crate) fn jobs(&self) -> &Jobs {
+        &self.jobs
     }
 
     /// Whether the head is set up.
@@ -93,169 +144,131 @@ impl Applier {
         self.step.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set_step(&self, text: &str) {
-        if !text.is_empty() {
-            log::info!("{text}");
-        }
-        text.clone_into(&mut self.step.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Why nothing may be changed now, if so.
+    pub(crate) fn frozen(&self) -> Option<String> {
+        let document = self.document_of(self.generations.applied()?)?;
+        let now = OffsetDateTime::now_utc();
+        let freeze = document.freeze.into_iter().find(|it| it.covers(now))?;
+        let until = freeze.until.format(&Rfc3339).unwrap_or_default();
+        Some(format!("the configuration is frozen until {until}: {}", freeze.reason))
     }
 
-    /// Applies a document or answer. It goes on when the caller goes away.
+    async fn reach(&self, job: &Job, percent: u32, step: &str) {
+        log::info!("{step}");
+        step.clone_into(&mut self.step.lock().unwrap_or_else(PoisonError::into_inner));
+        job.reach(percent, step).await;
+    }
+
+    fn rest(&self) {
+        self.step.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Applies a document or answer; to its end, whether the caller waits for it or not.
     ///
     /// # Errors
     ///
     /// Why it is not in force.
-    pub(crate) async fn apply(self: Arc<Self>, text: &str) -> Result<u64, Refused> {
+    pub(crate) async fn apply(
+        &self,
+        text: &str,
+        author: &Author,
+        options: &Options,
+        job: &Job,
+    ) -> Result<u64, Refused> {
         let answer = Answer::parse(text).map_err(|error| Refused::Document(error.to_string()))?;
-        let Ok(_one) = self.busy.try_lock() else {
-            let text = "another configuration is being applied; try again when that has ended";
-            return Err(Refused::Document(text.to_owned()));
+        let _one = self.hold().await?;
+        self.allow(options).await?;
+        let applied = self.check_and_apply(&answer, author, options, job).await;
+        self.rest();
+        applied
+    }
+
+    async fn check_and_apply(
+        &self,
+        answer: &Answer,
+        author: &Author,
+        options: &Options,
+        job: &Job,
+    ) -> Result<u64, Refused> {
+        self.reach(job, 5, "The document is checked.").await;
+        self.check_answer(answer).await?;
+        let about = About {
+            time_s: unix_s(),
+            uid: author.uid,
+            author: author.name.clone(),
+            reason: options.reason.clone(),
+            base: self.generations.applied(),
         };
-        self.set_step("The document is checked.");
+        if let Some(at_s) = options.at_s {
+            return self.keep_for_later(answer, &about, options, at_s);
+        }
+        let generation = self.generations.add(&answer.text, &about).map_err(Refused::Step)?;
+        let (document, secrets) = (&answer.document, &answer.secrets);
+        let tried = self.try_out(generation, document, secrets, options.confirm_within, job).await;
+        tried.map_err(Refused::Step)?;
+        Ok(generation)
+    }
+
+    /// Checks a document and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that does not hold.
+    pub(crate) async fn check(&self, text: &str) -> Result<(), Refused> {
+        let answer = Answer::parse(text).map_err(|error| Refused::Document(error.to_string()))?;
+        // One at a time: it runs a program for each service.
+        let _one = self.take().await?;
+        self.check_answer(&answer).await
+    }
+
+    async fn check_answer(&self, answer: &Answer) -> Result<(), Refused> {
         let checked = async {
             check::machine(&answer.document)?;
             check::services(&answer.text, &self.files.pilothouse, &self.files.run).await
         };
-        let checked = checked.await.map_err(|error| Refused::Document(format!("{error:#}")));
-        let applied = match checked {
-            Ok(()) => self.put_in_force(answer).await.map_err(Refused::Step),
-            Err(error) => Err(error),
-        };
-        self.set_step("");
-        applied
+        checked.await.map_err(|error| Refused::Document(format!("{error:#}")))
     }
 
-    async fn put_in_force(&self, answer: Answer) -> anyhow::Result<u64> {
-        let generation = self.generations.add(&answer.text)?;
-        self.write_secrets(generation, &answer.secrets)?;
-        let done = self.carry_out(generation, &answer.document, &answer.secrets).await;
-        self.remove_secrets(generation)?;
-        match done {
-            Ok(()) => Ok(generation),
-            Err(error) => {
-                self.generations.forget_pending()?;
-                Err(error)
-            }
+    async fn take(&self) -> Result<MutexGuard<'_, ()>, Refused> {
+        let busy = "another configuration is being applied; try again when that has ended";
+        let one = tokio::time::timeout(TAKE_MAX, self.busy.lock()).await;
+        one.map_err(|_| Refused::Busy(busy.to_owned()))
+    }
+
+    /// The right to apply, unless another generation is not in force yet.
+    async fn hold(&self) -> Result<MutexGuard<'_, ()>, Refused> {
+        let one = self.take().await?;
+        match self.generations.pending() {
+            None => Ok(one),
+            Some(pending) => Err(Refused::Busy(format!(
+                "generation {} is not in force yet; `pilotctl config confirm` keeps it, `pilotctl config \
+                 rollback` puts the one before it back",
+                pending.generation
+            ))),
         }
     }
 
-    /// Takes up what was being applied when an earlier supervisor ended.
-    pub(crate) async fn resume(&self) {
-        let Some(generation) = self.generations.pending() else { return };
-        let _one = self.busy.lock().await;
-        if !self.is_set_up() && !self.secrets_path(generation).exists() {
-            // The machine was cut off in its set-up: without the secrets it would end up without BMC account.
-            log::warn!("the set-up was cut off before its end; the questions come back");
-            if let Err(error) = self.generations.forget_pending() {
-                log::error!("{error:#}");
-            }
-            return;
+    /// Whether a document made from that base may be applied now.
+    async fn allow(&self, options: &Options) -> Result<(), Refused> {
+        if let Some(why) = self.frozen().filter(|_| !options.override_freeze) {
+            let hint = "wait until then, or say --override-freeze and why";
+            return Err(Refused::Frozen(format!("{why}; {hint}")));
         }
-        log::info!(
-            "generation {generation} was being applied when the supervisor ended; it is taken up again"
-        );
-        let work = async {
-            let text = self.generations.read(generation)?;
-            let document = Document::parse(&text).context("parse the generation")?;
-            let secrets = self.read_secrets(generation)?;
-            let done = self.carry_out(generation, &document, &secrets).await;
-            self.remove_secrets(generation)?;
-            done
-        };
-        if let Err(error) = work.await {
-            event!(event::CONFIG_REFUSED, PILOTHOUSE_GENERATION = generation;
-                "generation {generation} could not be applied: {error:#}");
-            if let Err(error) = self.generations.forget_pending() {
-                log::error!("{error:#}");
-            }
-        }
-        self.set_step("");
+        let applied = self.generations.applied().unwrap_or(0);
+        let Some(base) = options.base.filter(|it| *it != applied) else { return Ok(()) };
+        let (old, new) = (self.generations.path(base), self.generations.path(applied));
+        let labels = (format!("generation {base}"), format!("generation {applied}"));
+        let between =
+            diff::unified((labels.0.as_str(), old.as_path()), (labels.1.as_str(), new.as_path())).await;
+        let between = between.unwrap_or_else(|error| format!("{error:#}"));
+        Err(Refused::Superseded(format!(
+            "the document was made from generation {base}, but generation {applied} is in force; take over what \
+             came between and apply it again:\n{between}"
+        )))
     }
 
-    async fn carry_out(&self, generation: u64, document: &Document, secrets: &Secrets) -> anyhow::Result<()> {
-        let before = self.generations.applied().and_then(|it| self.generations.read(it).ok());
-        let before = before.and_then(|it| Document::parse(&it).ok());
-        self.set_step("The system is configured.");
-        let render = format!("pilothouse-render@{generation}.service");
-        self.systemd.run(Verb::Start, &render, RENDER_MAX).await?;
-        if before.is_some() {
-            self.set_step("Services are restarted.");
-            for service in changed(before.as_ref(), document) {
-                self.systemd.run(Verb::Restart, &service.unit(), RENDER_MAX).await?;
-            }
-        }
-        self.set_step("Services are started.");
-        self.systemd.run(Verb::Start, "pilothouse.target", START_MAX).await?;
-        self.wait_for_services().await?;
-        if let Some(account) = &secrets.bmc {
-            self.set_step("The BMC account is handed to the inventory.");
-            bmc::put_default(&self.files.sockets.join("inventory.sock"), account).await?;
-        }
-        self.generations.commit(generation)?;
-        event!(event::CONFIG_APPLIED, PILOTHOUSE_GENERATION = generation;
-            "generation {generation} of the configuration is in force");
-        if !self.is_set_up() {
-            self.systemd.run(Verb::Start, "pilothouse-setup-complete.service", RENDER_MAX).await?;
-            event!(event::SETUP_COMPLETE, PILOTHOUSE_GENERATION = generation; "the head is set up");
-        }
-        Ok(())
+    fn document_of(&self, generation: u64) -> Option<Document> {
+        let text = self.generations.read(generation).ok()?;
+        Document::parse(&text).ok()
     }
-
-    /// The target is reached when each service was started; here each must also run. One that ended is
-    /// started again by systemd, so only time tells that it will not.
-    async fn wait_for_services(&self) -> anyhow::Result<()> {
-        let deadline = tokio::time::Instant::now() + SETTLE_MAX;
-        for service in Service::ALL {
-            let watched = self.registry.of(service.name()).context("find a service")?;
-            let mut state = watched.state();
-            let runs = state.wait_for(|it| it.health() == Health::Ok);
-            let unit = &watched.unit;
-            tokio::time::timeout_at(deadline, runs)
-                .await
-                .with_context(|| format!("{unit} does not run; see journalctl -u {unit}"))?
-                .context("watch a service")?;
-        }
-        Ok(())
-    }
-
-    fn secrets_path(&self, generation: u64) -> PathBuf {
-        secrets_path(&self.files.run, generation)
-    }
-
-    fn write_secrets(&self, generation: u64, secrets: &Secrets) -> anyhow::Result<()> {
-        use std::io::Write as _;
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let bmc =
-            secrets.bmc.as_ref().map(|it| serde_json::json!({"user": it.user, "password": it.password}));
-        let text = serde_json::json!({ "bmc": bmc, "password_hashes": secrets.password_hashes }).to_string();
-        let mut options = std::fs::OpenOptions::new();
-        let file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(self.secrets_path(generation));
-        file.and_then(|mut it| it.write_all(text.as_bytes())).context("keep the secrets for render")
-    }
-
-    /// After a restart of the machine they are gone.
-    fn read_secrets(&self, generation: u64) -> anyhow::Result<Secrets> {
-        match std::fs::read(self.secrets_path(generation)) {
-            Ok(bytes) => {
-                serde_json::from_slice(&bytes).map_err(|_| anyhow::anyhow!("the secrets cannot be read"))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Secrets::default()),
-            Err(error) => Err(error).context("read the secrets"),
-        }
-    }
-
-    fn remove_secrets(&self, generation: u64) -> anyhow::Result<()> {
-        match std::fs::remove_file(self.secrets_path(generation)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).context("remove the secrets")
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Where the secrets of a generation wait for render: in memory, readable for us and root.
-pub(crate) fn secrets_path(run: &std::path::Path, generation: u64) -> PathBuf {
-    run.join(format!("secrets-{generation}.json"))
 }

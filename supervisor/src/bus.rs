@@ -1,20 +1,12 @@
-//! `org.pilothouse.Supervisor1`: an object for each service, and the configuration.
+//! `org.pilothouse.Supervisor1`: an object for each service.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{Read as _, Seek as _};
-use std::sync::Arc;
 use std::time::Duration;
 
-use domain::event;
 use tokio::sync::watch;
 use zbus::message::Header;
-use zbus::object_server::SignalEmitter;
-use zbus::{Connection, OwnedFd, OwnedVariant, fdo, interface};
+use zbus::{Connection, fdo, interface};
 
-use crate::apply::{Applier, Refused};
-use crate::generations::DOCUMENT_MAX;
-use crate::log::event;
 use crate::model::State;
 use crate::polkit;
 use crate::systemd::{Systemd, Verb};
@@ -110,88 +102,4 @@ impl ServiceObject {
         let done = self.systemd.run(verb, &self.unit, JOB_MAX).await;
         done.map_err(|error| fdo::Error::Failed(format!("{error:#}")))
     }
-}
-
-/// The configuration as others see it.
-#[derive(Debug)]
-pub(crate) struct ConfigObject {
-    pub(crate) applier: Arc<Applier>,
-}
-
-#[interface(name = "org.pilothouse.Supervisor1.Config", introspection_docs = false)]
-impl ConfigObject {
-    /// Applies a document or an answer file: checked whole, written, and everything that reads it restarted.
-    /// Returns its generation when all of that is done. There are no options yet.
-    #[zbus(out_args("generation"))]
-    async fn apply(
-        &self,
-        document: OwnedFd,
-        options: HashMap<String, OwnedVariant>,
-        #[zbus(connection)] bus: &Connection,
-        #[zbus(header)] header: Header<'_>,
-    ) -> fdo::Result<u64> {
-        // Until the head is set up it may be set up from its consoles.
-        let uid = polkit::uid_of(bus, &header).await?;
-        if !self.applier.may_set_up(uid) {
-            polkit::require(bus, &header, polkit::CONFIGURE, &HashMap::new()).await?;
-        }
-        if let Some(option) = options.keys().next() {
-            return Err(fdo::Error::InvalidArgs(format!("Apply knows no option {option:?}")));
-        }
-        let text = read_document(document)?;
-        let emitter = SignalEmitter::new(bus, ROOT)?;
-        let applied = Arc::clone(&self.applier).apply(&text).await;
-        match applied {
-            Ok(generation) => {
-                self.generation_changed(&emitter).await?;
-                Ok(generation)
-            }
-            Err(refused) => {
-                let (text, answer) = match refused {
-                    Refused::Document(text) => (text.clone(), fdo::Error::InvalidArgs(text)),
-                    Refused::Step(error) => {
-                        let text = format!("the configuration could not be applied: {error:#}");
-                        (text.clone(), fdo::Error::Failed(text))
-                    }
-                };
-                event!(event::CONFIG_REFUSED, PILOTHOUSE_ACTOR = uid; "{text}");
-                Err(answer)
-            }
-        }
-    }
-
-    /// The generation in force; 0: none yet.
-    #[zbus(property)]
-    fn generation(&self) -> u64 {
-        self.applier.generations().applied().unwrap_or(0)
-    }
-
-    /// Whether the head is set up.
-    #[zbus(property(emits_changed_signal = "false"))]
-    fn setup_complete(&self) -> bool {
-        self.applier.is_set_up()
-    }
-
-    /// What an Apply is doing, for people; empty: there is none.
-    #[zbus(property(emits_changed_signal = "false"))]
-    fn step(&self) -> String {
-        self.applier.step()
-    }
-}
-
-/// What the descriptor holds: a pipe, a file or a memfd, read from its beginning where it has one.
-fn read_document(document: OwnedFd) -> fdo::Result<String> {
-    let mut bytes = Vec::new();
-    let mut file = File::from(std::os::fd::OwnedFd::from(document));
-    let sized = file.metadata().map_err(|error| fdo::Error::InvalidArgs(error.to_string()))?;
-    if !sized.is_file() {
-        return Err(fdo::Error::InvalidArgs("hand the document over as a file or memfd".to_owned()));
-    }
-    // From the start, whatever was read or written through the same open file.
-    let read = file.rewind().and_then(|()| file.take(DOCUMENT_MAX + 1).read_to_end(&mut bytes));
-    read.map_err(|error| fdo::Error::InvalidArgs(format!("cannot read the document: {error}")))?;
-    if bytes.len() as u64 > DOCUMENT_MAX {
-        return Err(fdo::Error::InvalidArgs(format!("a document has at most {DOCUMENT_MAX} bytes")));
-    }
-    String::from_utf8(bytes).map_err(|_| fdo::Error::InvalidArgs("the document is no UTF-8".to_owned()))
 }

@@ -1,26 +1,96 @@
-//! The numbered generations of the document, and which one is in force.
+//! The numbered generations of the document, which one is in force, and which one is on trial.
 //!
 //! ```text
 //! 3/pilothouse.toml   a generation; never changed once it is there
-//! pending             the number of the one that is being applied
+//! 3/about.json        who made it, when, why, and what it was based on
+//! 3.outcome           what became of it
+//! pending             the one that is being applied, waits to be confirmed, or is being turned back
 //! applied             the number of the one in force
+//! scheduled           the one that is to be applied later
 //! ```
+//!
+//! Two processes decide here: the supervisor, and root's `revert`, which acts without it. Each decision is one
+//! step under a lock of the folder, so a generation that was confirmed is never turned back and one that is
+//! being turned back is never confirmed.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+mod files;
+mod history;
 
-use anyhow::Context as _;
+use std::fs::File;
+use std::path::PathBuf;
 
-/// A document is at most this long.
-pub(crate) const DOCUMENT_MAX: u64 = 1 << 20;
-/// The name of a generation's document.
-pub(crate) const FILE: &str = "pilothouse.toml";
+use anyhow::{Context as _, bail, ensure};
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::unix_s;
+
+pub(crate) use files::DOCUMENT_MAX;
+pub(crate) use history::{About, Entry, Outcome};
+
+/// Generations that are kept, besides the one in force.
+const KEPT: u64 = 100;
 
 /// The folder of the generations.
 #[derive(Clone, Debug)]
 pub(crate) struct Generations(PathBuf);
+
+/// A generation that is not yet in force for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pending {
+    /// Its number.
+    pub(crate) generation: u64,
+    /// The one that is put back if it fails; none as long as the head is not set up.
+    pub(crate) base: Option<u64>,
+    /// In which boot of the machine it is on trial.
+    pub(crate) boot: String,
+    /// Until when, in microseconds of CLOCK_BOOTTIME.
+    pub(crate) deadline_us: u64,
+    /// Whether somebody must confirm it.
+    pub(crate) confirm: bool,
+    /// How far it is.
+    pub(crate) stage: Stage,
+    /// Why it is turned back.
+    #[serde(default)]
+    pub(crate) why: String,
+    /// Whether the base's files were put back before the services of this boot were started.
+    #[serde(default)]
+    pub(crate) restored: bool,
+}
+
+/// How far a pending generation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stage {
+    /// Files are written, services restarted.
+    Applying,
+    /// All runs; somebody must confirm it.
+    Waiting,
+    /// Its base is put back.
+    Reverting,
+}
+
+/// A generation that is to be applied at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Scheduled {
+    /// Its number.
+    pub(crate) generation: u64,
+    /// When: seconds of the UNIX clock.
+    pub(crate) at_s: u64,
+    /// What was in force when it was handed in; it must be so still.
+    pub(crate) base: u64,
+    /// Within how many seconds somebody must confirm it then.
+    pub(crate) confirm_s: Option<u64>,
+    /// Whether a freeze does not keep it.
+    pub(crate) override_freeze: bool,
+}
+
+impl Pending {
+    /// Whether its time is over: that of its deadline, or of the boot that it was tried in.
+    pub(crate) fn is_over(&self, boot: &str, now_us: u64) -> bool {
+        self.stage == Stage::Reverting || self.boot != boot || now_us >= self.deadline_us
+    }
+}
 
 impl Generations {
     pub(crate) fn new(folder: impl Into<PathBuf>) -> Self {
@@ -29,134 +99,134 @@ impl Generations {
 
     /// The number of the generation in force, if there is one.
     pub(crate) fn applied(&self) -> Option<u64> {
-        self.number("applied")
+        self.text("applied")?.trim().parse().ok()
     }
 
-    /// The number of the generation that was being applied when the supervisor ended.
-    pub(crate) fn pending(&self) -> Option<u64> {
-        self.number("pending")
+    /// The generation that is on trial, if there is one. What is in force for good is on trial no more, even if a
+    /// cut left its mark.
+    pub(crate) fn pending(&self) -> Option<Pending> {
+        let pending: Pending = self.json("pending")?;
+        (self.applied() != Some(pending.generation)).then_some(pending)
     }
 
-    fn number(&self, name: &str) -> Option<u64> {
-        fs::read_to_string(self.0.join(name)).ok()?.trim().parse().ok()
+    /// What is to be applied later.
+    pub(crate) fn scheduled(&self) -> Option<Scheduled> {
+        self.json("scheduled")
     }
 
-    /// A generation's text.
+    /// Puts a generation on trial.
     ///
     /// # Errors
     ///
-    /// If there is no such generation, or it is no plain file of fitting size.
-    pub(crate) fn read(&self, generation: u64) -> anyhow::Result<String> {
-        let path = self.0.join(generation.to_string()).join(FILE);
-        read_bounded(&path).with_context(|| format!("read generation {generation} of the configuration"))
-    }
-
-    /// Writes the next generation and marks it as the one being applied.
-    ///
-    /// # Errors
-    ///
-    /// If the folder cannot be written.
-    pub(crate) fn add(&self, text: &str) -> anyhow::Result<u64> {
-        let write = || -> io::Result<u64> {
-            let generation = self.last()? + 1;
-            let (new, folder) = (self.0.join("new"), self.0.join(generation.to_string()));
-            if new.exists() {
-                fs::remove_dir_all(&new)?;
-            }
-            fs::create_dir(&new)?;
-            let mut file = File::create(new.join(FILE))?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(new, folder)?;
-            self.mark("pending", generation)?;
-            Ok(generation)
-        };
-        write().context("write the next generation of the configuration")
-    }
-
-    fn last(&self) -> io::Result<u64> {
-        let mut last = 0;
-        for entry in fs::read_dir(&self.0)? {
-            last = last.max(entry?.file_name().to_str().and_then(|it| it.parse().ok()).unwrap_or(0));
+    /// If another one is, or the folder cannot be written.
+    pub(crate) fn begin(&self, pending: &Pending) -> anyhow::Result<()> {
+        let _lock = self.lock()?;
+        if let Some(other) = self.pending() {
+            bail!("generation {} is not in force yet", other.generation);
         }
-        Ok(last)
+        self.put_json("pending", pending)
     }
 
-    /// Says that a generation is in force.
+    /// Says that a generation on trial does what it should and waits to be confirmed.
+    ///
+    /// # Errors
+    ///
+    /// If it is on trial no more, or the folder cannot be written.
+    pub(crate) fn arrive(&self, generation: u64, now_us: u64) -> anyhow::Result<()> {
+        let _lock = self.lock()?;
+        let pending = self.on_trial(generation, now_us)?;
+        self.put_json("pending", &Pending { stage: Stage::Waiting, ..pending })
+    }
+
+    /// Says that a generation on trial is in force for good.
+    ///
+    /// # Errors
+    ///
+    /// If it is on trial no more, or the folder cannot be written.
+    pub(crate) fn commit(&self, generation: u64, now_us: u64) -> anyhow::Result<()> {
+        let _lock = self.lock()?;
+        self.on_trial(generation, now_us)?;
+        // This is the moment; a cut after it leaves a mark `pending` that counts no more.
+        self.put("applied", format!("{generation}\n").as_bytes())?;
+        self.write_outcome(generation, "applied", "")?;
+        self.remove("pending")
+    }
+
+    fn on_trial(&self, generation: u64, now_us: u64) -> anyhow::Result<Pending> {
+        let pending = self.pending().filter(|it| it.generation == generation);
+        let pending = pending.with_context(|| format!("generation {generation} is not on trial any more"))?;
+        let over = pending.stage == Stage::Reverting || now_us >= pending.deadline_us;
+        ensure!(!over, "the time of generation {generation} is over; the one before it is put back");
+        Ok(pending)
+    }
+
+    /// Says that a generation is being turned back; nothing puts it in force after that. None if it is on trial no
+    /// more.
     ///
     /// # Errors
     ///
     /// If the folder cannot be written.
-    pub(crate) fn commit(&self, generation: u64) -> anyhow::Result<()> {
-        self.mark("applied", generation).context("mark the generation as applied")?;
-        self.forget_pending()
+    pub(crate) fn turn_back(&self, generation: u64, why: &str) -> anyhow::Result<Option<Pending>> {
+        let _lock = self.lock()?;
+        let Some(pending) = self.pending().filter(|it| it.generation == generation) else { return Ok(None) };
+        if pending.stage == Stage::Reverting {
+            return Ok(Some(pending));
+        }
+        let pending = Pending { stage: Stage::Reverting, why: why.to_owned(), ..pending };
+        self.put_json("pending", &pending)?;
+        Ok(Some(pending))
     }
 
-    /// Says that nothing is being applied any more.
+    /// Says that the files of the base are in their places again, before any service of this boot was started.
     ///
     /// # Errors
     ///
     /// If the folder cannot be written.
-    pub(crate) fn forget_pending(&self) -> anyhow::Result<()> {
-        match fs::remove_file(self.0.join("pending")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).context("remove the mark `pending`")
-            }
-            _ => Ok(()),
+    pub(crate) fn mark_restored(&self, pending: &Pending) -> anyhow::Result<()> {
+        let _lock = self.lock()?;
+        self.put_json("pending", &Pending { restored: true, ..pending.clone() })
+    }
+
+    /// Says that nothing of a generation is left: it was turned back, or there was nothing to turn back to.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written.
+    pub(crate) fn forget(&self, generation: u64, state: &str, why: &str) -> anyhow::Result<()> {
+        let _lock = self.lock()?;
+        let pending: Option<Pending> = self.json("pending");
+        if pending.is_some_and(|it| it.generation == generation) {
+            self.remove("pending")?;
+        }
+        if self.applied() == Some(generation) { Ok(()) } else { self.write_outcome(generation, state, why) }
+    }
+
+    /// Keeps a generation for later, or nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written.
+    pub(crate) fn schedule(&self, scheduled: Option<&Scheduled>) -> anyhow::Result<()> {
+        let _lock = self.lock()?;
+        match scheduled {
+            Some(it) => self.put_json("scheduled", it),
+            None => self.remove("scheduled"),
         }
     }
 
-    fn mark(&self, name: &str, generation: u64) -> io::Result<()> {
-        let new = self.0.join(format!("{name}.new"));
-        let mut file = File::create(&new)?;
-        writeln!(file, "{generation}")?;
-        file.sync_all()?;
-        fs::rename(new, self.0.join(name))?;
-        File::open(&self.0)?.sync_all()
+    fn write_outcome(&self, generation: u64, state: &str, detail: &str) -> anyhow::Result<()> {
+        let outcome = Outcome { state: state.to_owned(), time_s: unix_s(), detail: detail.to_owned() };
+        self.put_json(&format!("{generation}.outcome"), &outcome)
     }
-}
 
-/// Reads a plain file of at most [`DOCUMENT_MAX`]; no link is followed, since the folder belongs to another
-/// user.
-fn read_bounded(path: &Path) -> io::Result<String> {
-    let file = OpenOptions::new().read(true).custom_flags(libc_nofollow()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no plain file"));
+    /// Held for as long as what it gives lives.
+    fn lock(&self) -> anyhow::Result<Flock<File>> {
+        let folder = File::open(&self.0).context("open the folder of the configuration")?;
+        let locked = Flock::lock(folder, FlockArg::LockExclusive);
+        locked.map_err(|(_, error)| error).context("lock the folder of the configuration")
     }
-    let mut text = String::new();
-    file.take(DOCUMENT_MAX).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-fn libc_nofollow() -> i32 {
-    (nix::fcntl::OFlag::O_NOFOLLOW | nix::fcntl::OFlag::O_NONBLOCK).bits()
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::Generations;
-
-    #[test]
-    fn generations_are_numbered_and_one_is_in_force() {
-        let folder = tempfile::tempdir().unwrap();
-        let generations = Generations::new(folder.path());
-        assert_eq!((generations.applied(), generations.pending()), (None, None));
-        assert_eq!(generations.add("a").unwrap(), 1);
-        assert_eq!(generations.pending(), Some(1));
-        generations.commit(1).unwrap();
-        assert_eq!(generations.add("b").unwrap(), 2);
-        assert_eq!((generations.applied(), generations.pending()), (Some(1), Some(2)));
-        generations.forget_pending().unwrap();
-        assert_eq!(generations.add("c").unwrap(), 3, "a number is used once");
-        assert_eq!(generations.read(2).unwrap(), "b");
-    }
-
-    #[test]
-    fn a_link_is_no_generation() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("7")).unwrap();
-        std::os::unix::fs::symlink("/etc/hostname", folder.path().join("7/pilothouse.toml")).unwrap();
-        assert!(Generations::new(folder.path()).read(7).is_err());
-    }
-}
+mod tests;

@@ -41,3 +41,17 @@ macro_rules! event {
     }};
 }
 pub(crate) use event;
+
+/// Writes an audit record, which timeline chains: who did what on the bus, and whether they might.
+macro_rules! audit {
+    ($actor:expr, $result:expr; $($message:tt)+) => {
+        ::log::info!(
+            PILOTHOUSE_AUDIT = 1,
+            PILOTHOUSE_ACTOR:% = $actor,
+            PILOTHOUSE_WHENCE = "local",
+            PILOTHOUSE_RESULT = $result;
+            $($message)+
+        )
+    };
+}
+pub(crate) use audit;

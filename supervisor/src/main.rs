@@ -1,7 +1,7 @@
 //! The program `pilothouse-supervisor`: keeps the head in its desired state over systemd's D-Bus.
 //!
 //! The daemon has no right of its own: polkit lets it start and stop our units, and whatever needs more is a
-//! unit of its own that runs this program with a subcommand: `render` (root), `postgres-init` and
+//! unit of its own that runs this program with a subcommand: `render` and `revert` (root), `postgres-init` and
 //! `postgres-setup` (the database's user), `complete` (root). Killed, it disturbs no service; restarted, it
 //! reads the truth again.
 
@@ -10,15 +10,24 @@ mod bmc;
 mod bus;
 mod certificates;
 mod check;
+mod clock;
 mod complete;
+mod config;
+mod diff;
 mod generations;
+mod health;
+mod job;
 mod log;
+mod log_control;
 mod model;
 mod polkit;
 mod postgres;
 mod program;
 mod registry;
 mod render;
+mod revert;
+mod root;
+mod secrets;
 mod serve;
 mod systemd;
 
@@ -51,10 +60,23 @@ enum Task {
         /// The generation's number
         generation: u64,
     },
+    /// Wait until a generation is in force for good, or put back the one before it (pilothouse-revert@.service)
+    Revert {
+        /// The generation's number
+        #[arg(long)]
+        wait: u64,
+    },
+    /// Put back the files of a generation that was not in force when the machine went down
+    /// (pilothouse-revert-boot.service)
+    RevertBoot,
     /// Make the database cluster's files (pilothouse-postgres-init.service)
     PostgresInit,
     /// Make the services' roles and databases (pilothouse-postgres-setup.service)
     PostgresSetup,
+    /// Clear what is dead in the databases (pilothouse-postgres-vacuum.service)
+    PostgresVacuum,
+    /// Tell people what is wrong, by mail and webhooks (pilothouse-notify.service)
+    Notify,
     /// Mark the set-up as complete and wipe the answer file's secrets (pilothouse-setup-complete.service)
     Complete,
     /// Check a document or an answer file
@@ -69,9 +91,13 @@ fn main() -> std::process::ExitCode {
     let Arguments { task, places } = Arguments::parse();
     let ended = match task {
         None => in_runtime(serve::run(places)),
-        Some(Task::Render { generation }) => in_runtime(render::run(generation)),
+        Some(Task::Render { generation }) => in_runtime(render::run(&places, generation)),
+        Some(Task::Revert { wait }) => in_runtime(revert::wait(&places, wait)),
+        Some(Task::RevertBoot) => revert::at_boot(&places),
         Some(Task::PostgresInit) => in_runtime(postgres::init()),
         Some(Task::PostgresSetup) => in_runtime(postgres::setup()),
+        Some(Task::PostgresVacuum) => in_runtime(postgres::vacuum()),
+        Some(Task::Notify) => in_runtime(health::tell_people(&places.run, places.document())),
         Some(Task::Complete) => complete::run(),
         Some(Task::Check { file }) => return check_file(&places, &file),
     };

@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
+use nix::unistd::{Uid, User};
 use zbus::message::{Flags, Header};
 use zbus::names::UniqueName;
 use zbus::{Connection, Variant, fdo, proxy};
+
+use crate::log::audit;
 
 /// Start, stop and restart services.
 pub(crate) const MANAGE_SERVICES: &str = "org.pilothouse.supervisor1.manage-services";
@@ -50,7 +53,11 @@ pub(crate) async fn require(
         let flags = if interactive { ALLOW_USER_INTERACTION } else { 0 };
         authority.check_authorization(&subject, action, details, flags, "").await
     };
-    match ask.await {
+    let asked = ask.await;
+    let result = if matches!(asked, Ok((true, ..))) { "ok" } else { "refused" };
+    let who = uid_of(connection, header).await.map_or_else(|_| "unknown".to_owned(), account);
+    audit!(who, result; "{}", shown(action, details));
+    match asked {
         Ok((true, ..)) => Ok(()),
         Ok(_) => {
             Err(fdo::Error::AccessDenied(format!("{action} is not allowed to you; ask an administrator")))
@@ -69,6 +76,21 @@ pub(crate) async fn require(
 pub(crate) async fn uid_of(connection: &Connection, header: &Header<'_>) -> fdo::Result<u32> {
     let bus = fdo::DBusProxy::new(connection).await?;
     bus.get_connection_unix_user(sender(header)?.clone().into()).await
+}
+
+/// `alice (uid:1000)`
+fn account(uid: u32) -> String {
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    user.map_or_else(|| format!("uid:{uid}"), |it| format!("{} (uid:{uid})", it.name))
+}
+
+/// The action's last word, and what it is about: `manage-services service=dhcp verb=restart`.
+fn shown(action: &str, details: &HashMap<&str, &str>) -> String {
+    let word = action.rsplit('.').next().unwrap_or(action);
+    let mut parts: Vec<String> = details.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    parts.sort_unstable();
+    parts.insert(0, word.to_owned());
+    parts.join(" ")
 }
 
 fn sender<'a>(header: &'a Header<'_>) -> fdo::Result<&'a UniqueName<'a>> {

@@ -1,6 +1,7 @@
 //! Outside programs: a full path, an argument list, perhaps bytes on stdin, a timeout, an error that holds
 //! their stderr.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -52,10 +53,15 @@ impl Program {
     ///
     /// If it cannot be run, takes too long or does not end with 0.
     pub(crate) async fn run(self) -> anyhow::Result<String> {
-        let path = self.path;
+        let path = Path::new(self.path);
+        self.run_as(path).await
+    }
+
+    /// Likewise, the program being there.
+    pub(crate) async fn run_as(&self, path: &Path) -> anyhow::Result<String> {
         let mut command = Command::new(path);
         command.args(&self.arguments).env("LC_ALL", "C.UTF-8");
-        run_command(command, path, &self.input, self.limit).await
+        run_command(command, self.path, &self.input, self.limit).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! What runs, as systemd last said it; the D-Bus objects and the status text follow.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use domain::{Service, event};
@@ -39,6 +39,8 @@ pub(crate) struct Registry {
     systemd: Systemd,
     connection: Connection,
     watched: Arc<Vec<Watched>>,
+    /// What health adds to the status text.
+    health: Arc<Mutex<String>>,
 }
 
 impl Registry {
@@ -56,7 +58,7 @@ impl Registry {
             let state = systemd.state_of(&path).await.with_context(|| format!("read the state of {unit}"))?;
             watched.push(Watched { name, unit, path, state: watch::Sender::new(state) });
         }
-        Ok(Self { systemd, connection, watched: Arc::new(watched) })
+        Ok(Self { systemd, connection, watched: Arc::new(watched), health: Arc::default() })
     }
 
     /// The units.
@@ -130,10 +132,20 @@ impl Registry {
         Ok(())
     }
 
+    /// Says what is wrong beside the units; empty: nothing.
+    pub(crate) fn set_health(&self, text: String) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        self.tell_systemd();
+    }
+
     /// The line of `systemctl status`.
     pub(crate) fn tell_systemd(&self) {
         let states: Vec<_> = self.watched.iter().map(|it| (it.name, it.state.borrow().clone())).collect();
-        let text = status_text(states.iter().map(|(name, state)| (*name, state)));
+        let mut text = status_text(states.iter().map(|(name, state)| (*name, state)));
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !health.is_empty() {
+            text = format!("{text}; {health}");
+        }
         if let Err(error) = sd_notify::notify(&[NotifyState::Status(&text)]) {
             log::debug!("systemd does not take a status: {error}");
         }

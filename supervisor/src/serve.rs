@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use domain::Document;
 use futures_util::StreamExt as _;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,10 +16,15 @@ use zbus::message::Type;
 use zbus::{Connection, MatchRule, MessageStream, fdo};
 
 use crate::apply::{Applier, Files};
-use crate::bus::{ConfigObject, NAME, ROOT, ServiceObject};
+use crate::bus::{NAME, ROOT, ServiceObject};
 use crate::certificates::Certificates;
+use crate::config::{self, ConfigObject};
 use crate::generations::Generations;
+use crate::health::{self, Health};
+use crate::job::Jobs;
+use crate::log_control::{self, LogControl};
 use crate::registry::{Registry, object_path};
+use crate::root::Root;
 use crate::systemd::Systemd;
 
 /// systemd's name on the bus.
@@ -43,6 +49,22 @@ pub(crate) struct Places {
     /// The services' program
     #[arg(long, default_value = "/usr/bin/pilothouse")]
     pub(crate) pilothouse: PathBuf,
+    /// The top of the system that is configured
+    #[arg(long, default_value = "/", hide = true)]
+    pub(crate) root: PathBuf,
+    /// Which boot of the machine this is, systemd's %b
+    #[arg(long, default_value = "", hide = true)]
+    pub(crate) boot: String,
+    #[command(flatten)]
+    health: health::Places,
+}
+
+impl Places {
+    /// The document in force.
+    pub(crate) fn document(&self) -> Option<Document> {
+        let generations = Generations::new(self.state.clone());
+        Document::parse(&generations.read(generations.applied()?).ok()?).ok()
+    }
 }
 
 /// Runs until SIGTERM, or until the bus is lost; then systemd starts us again and the truth is read anew.
@@ -60,17 +82,32 @@ pub(crate) async fn run(places: Places) -> anyhow::Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(signals.hear(Arc::clone(&news)));
     let registry = Registry::read(systemd.clone(), connection.clone()).await?;
+    let around = health::Around {
+        connection: connection.clone(),
+        systemd: systemd.clone(),
+        registry: registry.clone(),
+        sockets: places.sockets.clone(),
+        run: places.run.clone(),
+        document: Box::new({
+            let places = places.clone();
+            move || places.document()
+        }),
+    };
+    let health = Health::show(places.health, around).await?;
     let files = Files {
         pilothouse: places.pilothouse,
         run: places.run,
         sockets: places.sockets,
         marker: places.marker,
+        boot: places.boot,
     };
     let sockets = files.sockets.clone();
     let generations = Generations::new(places.state);
-    let applier = Arc::new(Applier::new(files, generations, systemd.clone(), registry.clone()));
+    let jobs = Jobs::new(connection.clone());
+    let applier = Arc::new(Applier::new(files, generations, systemd.clone(), registry.clone(), jobs));
     let certificates = Certificates::show(sockets, connection.clone(), systemd.clone()).await?;
-    serve_objects(&connection, &systemd, &registry, &applier).await?;
+    let config = ConfigObject { applier: Arc::clone(&applier), root: Root::new(places.root) };
+    serve_objects(&connection, &systemd, &registry, config).await?;
     registry.tell_systemd();
     sd_notify::notify(&[NotifyState::Ready]).context("tell systemd that we are ready")?;
 
@@ -78,7 +115,9 @@ pub(crate) async fn run(places: Places) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("watch SIGINT")?;
     tasks.spawn(watchdog());
     tasks.spawn(certificates.follow());
+    tasks.spawn(health.follow());
     tasks.spawn(async move { look(&news, &registry, &systemd).await });
+    tasks.spawn(config::follow(connection, Arc::clone(&applier)));
     tasks.spawn(async move {
         applier.resume().await;
         std::future::pending().await
@@ -96,7 +135,7 @@ async fn serve_objects(
     connection: &Connection,
     systemd: &Systemd,
     registry: &Registry,
-    applier: &Arc<Applier>,
+    config: ConfigObject,
 ) -> anyhow::Result<()> {
     let server = connection.object_server();
     for watched in registry.watched() {
@@ -108,8 +147,8 @@ async fn serve_objects(
         };
         server.at(object_path(watched.name), object).await.context("serve a service's object")?;
     }
-    let config = ConfigObject { applier: Arc::clone(applier) };
     server.at(ROOT, config).await.context("serve the configuration's object")?;
+    server.at(log_control::PATH, LogControl).await.context("serve the log's object")?;
     server.at(ROOT, fdo::ObjectManager).await.context("serve the object manager")?;
     connection.request_name(NAME).await.with_context(|| format!("own the name {NAME}"))?;
     Ok(())

@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use domain::{Document, Role};
 
 use crate::program::Program;
+use crate::root::Root;
 
 /// The groups that say who may what: at the services' sockets, at the supervisor, over SSH.
 const ROLES: [&str; 2] = ["pilothouse-admin", "pilothouse-operator"];
@@ -20,11 +21,15 @@ const FIRST_UID: u32 = 1000;
 /// # Errors
 ///
 /// The first program that fails.
-pub(super) async fn apply(document: &Document, hashes: &[(String, String)]) -> anyhow::Result<()> {
-    let passwd = std::fs::read_to_string("/etc/passwd").context("read /etc/passwd")?;
-    let group = std::fs::read_to_string("/etc/group").context("read /etc/group")?;
+pub(super) async fn apply(
+    root: &Root,
+    document: &Document,
+    hashes: &[(String, String)],
+) -> anyhow::Result<()> {
+    let passwd = std::fs::read_to_string(root.at("/etc/passwd")).context("read /etc/passwd")?;
+    let group = std::fs::read_to_string(root.at("/etc/group")).context("read /etc/group")?;
     for program in programs(document, hashes, &passwd, &group)? {
-        program.run().await?;
+        root.run(program).await?;
     }
     Ok(())
 }

@@ -9,15 +9,16 @@ use anyhow::Context as _;
 use domain::MacAddr;
 
 use super::{Kind, Output};
+use crate::root::Root;
 
-/// Writes one output below `root`.
+/// Writes one output below `root`; whether it differed.
 ///
 /// # Errors
 ///
 /// If it cannot be written.
-pub(super) fn write(root: &Path, output: &Output) -> anyhow::Result<()> {
-    let path = below(root, &output.path);
-    let work = || -> io::Result<()> {
+pub(super) fn write(root: &Root, output: &Output) -> anyhow::Result<bool> {
+    let path = root.at(&output.path);
+    let work = || -> io::Result<bool> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
@@ -29,12 +30,12 @@ pub(super) fn write(root: &Path, output: &Output) -> anyhow::Result<()> {
     work().with_context(|| format!("write {}", path.display()))
 }
 
-fn write_file(path: &Path, mode: u32, text: &str) -> io::Result<()> {
+fn write_file(path: &Path, mode: u32, text: &str) -> io::Result<bool> {
     let same = fs::symlink_metadata(path)
         .is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o7777 == mode)
         && fs::read(path).is_ok_and(|it| it == text.as_bytes());
     if same {
-        return Ok(());
+        return Ok(false);
     }
     let new = new_name(path);
     remove(&new)?;
@@ -43,17 +44,19 @@ fn write_file(path: &Path, mode: u32, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.sync_all()?;
-    fs::rename(new, path)
+    fs::rename(new, path)?;
+    Ok(true)
 }
 
-fn write_link(path: &Path, target: &str) -> io::Result<()> {
+fn write_link(path: &Path, target: &str) -> io::Result<bool> {
     if fs::read_link(path).is_ok_and(|it| it == Path::new(target)) {
-        return Ok(());
+        return Ok(false);
     }
     let new = new_name(path);
     remove(&new)?;
     std::os::unix::fs::symlink(target, &new)?;
-    fs::rename(new, path)
+    fs::rename(new, path)?;
+    Ok(true)
 }
 
 /// A name beside it that no daemon reads: they look at the ending, or (sudo) skip names with a dot.
@@ -69,31 +72,34 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes what an earlier generation wrote and this one does not.
+/// Removes what an earlier generation wrote and this one does not; the paths.
 ///
 /// # Errors
 ///
 /// If a folder cannot be read or a file not be removed.
-pub(super) fn sweep(root: &Path, swept: &[(&str, &str)], outputs: &[Output]) -> anyhow::Result<()> {
+pub(super) fn sweep(root: &Root, swept: &[(&str, &str)], outputs: &[Output]) -> anyhow::Result<Vec<String>> {
+    let mut removed = Vec::new();
     for (folder, prefix) in swept {
-        let work = || -> io::Result<()> {
-            let entries = match fs::read_dir(below(root, folder)) {
+        let mut work = || -> io::Result<()> {
+            let entries = match fs::read_dir(root.at(folder)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 other => other?,
             };
             for entry in entries {
                 let entry = entry?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let kept = outputs.iter().any(|it| it.path == format!("{folder}/{name}"));
+                let path = format!("{folder}/{name}");
+                let kept = outputs.iter().any(|it| it.path == path);
                 if name.starts_with(prefix) && !kept && entry.file_type()?.is_file() {
                     fs::remove_file(entry.path())?;
+                    removed.push(path);
                 }
             }
             Ok(())
         };
         work().with_context(|| format!("clear {folder} of what is no more"))?;
     }
-    Ok(())
+    Ok(removed)
 }
 
 /// The name of the NIC with this MAC address: physical ones alone, since a VLAN has its parent's address.
@@ -107,29 +113,27 @@ pub(super) fn nic_of(folder: &Path, mac: MacAddr) -> Option<String> {
     })
 }
 
-fn below(root: &Path, path: &str) -> PathBuf {
-    root.join(path.trim_start_matches('/'))
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use super::super::{Kind, Output};
+    use crate::root::Root;
 
     #[test]
     fn a_file_is_replaced_only_when_it_differs() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("etc/sudoers.d/pilothouse");
-        let write =
-            |text: &str| super::write(root.path(), &Output::file("/etc/sudoers.d/pilothouse", 0o440, text));
-        write("one").unwrap();
+        let write = |text: &str| {
+            super::write(&Root::new(root.path()), &Output::file("/etc/sudoers.d/pilothouse", 0o440, text))
+        };
+        assert!(write("one").unwrap());
         let first = std::fs::metadata(&path).unwrap();
         assert_eq!(first.permissions().mode() & 0o7777, 0o440);
-        write("one").unwrap();
+        assert!(!write("one").unwrap());
         assert_eq!(std::fs::metadata(&path).unwrap().ino(), first.ino());
-        write("two").unwrap();
+        assert!(write("two").unwrap());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "two");
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
@@ -145,10 +149,12 @@ mod tests {
         }
         let link =
             Output { path: "/etc/hosts".to_owned(), kind: Kind::Link("/run/pilothouse/inventory/hosts") };
-        super::write(root.path(), &link).unwrap();
+        let top = Root::new(root.path());
+        assert!(super::write(&top, &link).unwrap() && !super::write(&top, &link).unwrap());
         assert!(std::fs::read_link(root.path().join("etc/hosts")).is_ok());
         let kept = [Output::file("/etc/network/50-ph-nodes.network", 0o644, "")];
-        super::sweep(root.path(), &[("/etc/network", "50-ph-"), ("/etc/nowhere", "")], &kept).unwrap();
+        let removed = super::sweep(&top, &[("/etc/network", "50-ph-"), ("/etc/nowhere", "")], &kept).unwrap();
+        assert_eq!(removed, ["/etc/network/50-ph-old.network"]);
         let mut left: Vec<_> = std::fs::read_dir(root.path().join("etc/network"))
             .unwrap()
             .map(|it| it.unwrap().file_name())

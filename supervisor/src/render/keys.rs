@@ -3,13 +3,13 @@
 
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::{fs, io};
 
 use anyhow::Context as _;
 use domain::Service;
 
 use crate::program::Program;
+use crate::root::Root;
 
 const FOLDER: &str = "/var/lib/pilothouse/credentials";
 /// The services whose units name `LoadCredentialEncrypted=<service>.seal-key`.
@@ -21,30 +21,32 @@ const SEALING: [Service; 5] =
 /// # Errors
 ///
 /// If there is no randomness, or systemd-creds fails.
-pub(super) async fn create_missing() -> anyhow::Result<()> {
-    fs::create_dir_all(FOLDER).with_context(|| format!("make {FOLDER}"))?;
+pub(super) async fn create_missing(root: &Root) -> anyhow::Result<()> {
+    let folder = root.at(FOLDER);
+    fs::create_dir_all(&folder).with_context(|| format!("make {FOLDER}"))?;
     for service in SEALING {
         let name = format!("{service}.seal-key");
-        let path = PathBuf::from(FOLDER).join(&name);
+        let path = folder.join(&name);
         if path.exists() {
             continue;
         }
         let mut key = [0; 32];
         fs::File::open("/dev/urandom").and_then(|mut it| it.read_exact(&mut key)).context("make a key")?;
         // Unfinished it has another name, so that a cut leaves no half key.
-        let new = format!("{FOLDER}/.{name}.new");
+        let new = folder.join(format!(".{name}.new"));
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).context("remove a half key");
             }
             _ => {}
         }
-        let arguments = ["encrypt", "--with-key=auto", &format!("--name={name}"), "-", &new];
-        Program::new("/usr/bin/systemd-creds", &arguments).input(key).run().await?;
+        let target = new.to_str().context("name a key")?;
+        let arguments = ["encrypt", "--with-key=auto", &format!("--name={name}"), "-", target];
+        root.run(Program::new("/usr/bin/systemd-creds", &arguments).input(key)).await?;
         let private = fs::set_permissions(&new, fs::Permissions::from_mode(0o600));
         let synced = private.and_then(|()| fs::File::open(&new)?.sync_all());
         synced.context("write the key to disk")?;
         fs::rename(&new, &path).with_context(|| format!("put {name} in its place"))?;
     }
-    fs::File::open(FOLDER).and_then(|it| it.sync_all()).context("write the keys to disk")
+    fs::File::open(&folder).and_then(|it| it.sync_all()).context("write the keys to disk")
 }

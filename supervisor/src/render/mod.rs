@@ -1,28 +1,37 @@
 //! From a generation of the document to the system (root, pilothouse-render@.service): a fixed table of
-//! files, the administrators' accounts, the services' keys; then the daemons that read them are reloaded.
+//! files, the administrators' accounts, the services' keys; then the daemons whose files changed are reloaded.
 //!
 //! The instance name is a number and nothing else; which paths are written stands here.
 
 mod accounts;
+pub(crate) mod edits;
 mod files;
 mod firewall;
 mod keys;
 mod login;
+mod logs;
 mod network;
+mod reload;
 mod time;
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs::File;
 
-use anyhow::Context as _;
-use domain::{Document, MacAddr};
+use anyhow::{Context as _, ensure};
+use domain::{Document, MacAddr, event};
+use nix::fcntl::{Flock, FlockArg};
 
-use crate::apply::secrets_path;
-use crate::generations::Generations;
-use crate::program::Program;
+use crate::generations::{Generations, Stage};
+use crate::log::event;
+use crate::root::Root;
+use crate::secrets;
+use crate::serve::Places;
 
 /// The first line of each file.
 const HEADER: &str =
     "# Written by pilothouse-render from /etc/pilothouse/pilothouse.toml; changes here are overwritten.\n";
+/// The folder of the document, whose lock keeps two writers apart.
+const FOLDER: &str = "/etc/pilothouse";
 
 /// A file to be: where, and what of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,12 +55,36 @@ impl Output {
     }
 }
 
+/// A generation, read.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pub(crate) text: String,
+    pub(crate) document: Document,
+}
+
+impl Generation {
+    /// Reads one.
+    ///
+    /// # Errors
+    ///
+    /// If there is none of that number, or it does not hold.
+    pub(crate) fn read(generations: &Generations, number: u64) -> anyhow::Result<Self> {
+        let text = generations.read(number)?;
+        let document = Document::parse(&text).with_context(|| format!("parse generation {number}"))?;
+        Ok(Self { text, document })
+    }
+}
+
 /// The name of the NIC with a MAC address, if the machine has it.
 type NicOf<'a> = &'a dyn Fn(MacAddr) -> Option<String>;
 
 /// Folders in which every file of ours is in the table: others of that name are removed.
-const SWEPT: [(&str, &str); 3] =
-    [("/etc/systemd/network", "50-ph-"), ("/etc/ssh/authorized_keys.d", ""), ("/etc/pilothouse", "public-")];
+const SWEPT: [(&str, &str); 4] = [
+    ("/etc/systemd/network", "50-ph-"),
+    ("/etc/ssh/authorized_keys.d", ""),
+    ("/etc/pilothouse", "public-"),
+    ("/etc/pilothouse", "logs-"),
+];
 
 /// All files of a document.
 pub(crate) fn outputs(document: &Document, text: &str, nic_of: NicOf<'_>) -> Vec<Output> {
@@ -68,56 +101,108 @@ pub(crate) fn outputs(document: &Document, text: &str, nic_of: NicOf<'_>) -> Vec
     }
     outputs.extend(network::files(document));
     outputs.extend(login::files(document));
+    outputs.extend(logs::files(document));
     outputs
 }
 
-/// Carries a generation out. Twice is as good as once.
+/// Carries a generation out, as systemd asks. Twice is as good as once.
 ///
 /// # Errors
 ///
 /// The first step that fails.
-pub(crate) async fn run(generation: u64) -> anyhow::Result<()> {
-    let text = Generations::new("/var/lib/pilothouse/config").read(generation)?;
-    let document = Document::parse(&text).with_context(|| format!("parse generation {generation}"))?;
-    let hashes = password_hashes(generation)?;
-    keys::create_missing().await?;
-    accounts::apply(&document, &hashes).await?;
-    let nic_of = |mac| files::nic_of(Path::new("/sys/class/net"), mac);
-    let outputs = outputs(&document, &text, &nic_of);
-    for output in &outputs {
-        files::write(Path::new("/"), output)?;
-    }
-    files::sweep(Path::new("/"), &SWEPT, &outputs)?;
-    log::info!("generation {generation} is written: {} files", outputs.len());
-    for program in reloads(&document) {
-        program.run().await?;
+pub(crate) async fn run(places: &Places, number: u64) -> anyhow::Result<()> {
+    let generations = Generations::new(&places.state);
+    let root = Root::new(&places.root);
+    let _one = lock(&root)?;
+    let applied = generations.applied();
+    let on_trial =
+        generations.pending().is_some_and(|it| it.generation == number && it.stage != Stage::Reverting);
+    let settled = generations.pending().is_none() && applied == Some(number);
+    ensure!(on_trial || settled, "generation {number} is neither in force nor on its way there");
+    let generation = Generation::read(&generations, number)?;
+    let before = applied.filter(|it| *it != number).and_then(|it| Generation::read(&generations, it).ok());
+    let secrets = secrets::read(&places.run, number)?.unwrap_or_default();
+    let hashes: Vec<_> = secrets.password_hashes.into_iter().collect();
+    keys::create_missing(&root).await?;
+    accounts::apply(&root, &generation.document, &hashes).await?;
+    let changed = write(&root, &generation, before.as_ref())?;
+    log::info!("generation {number} is written: {} files changed", changed.len());
+    for program in reload::programs(&generation.document, before.as_ref().map(|it| &it.document), &changed) {
+        root.run(program).await?;
     }
     Ok(())
 }
 
-/// What must read its files again. A unit that does not run is started or left alone, as the verb says.
-fn reloads(document: &Document) -> Vec<Program> {
-    let systemctl = |arguments: &[&str]| Program::new("/usr/bin/systemctl", arguments);
-    vec![
-        Program::new("/usr/bin/hostnamectl", &["hostname", &document.cluster.head_name()]),
-        Program::new("/usr/bin/timedatectl", &["set-timezone", &document.cluster.timezone]),
-        systemctl(&["reload-or-restart", "systemd-networkd.service"]),
-        systemctl(&["reload-or-restart", "nftables.service"]),
-        systemctl(&["restart", "chrony.service"]),
-        systemctl(&["try-reload-or-restart", "ssh.service"]),
-    ]
+/// Keeps two that write the system apart, for as long as what it gives lives.
+///
+/// # Errors
+///
+/// If the folder cannot be made or opened.
+pub(crate) fn lock(root: &Root) -> anyhow::Result<Flock<File>> {
+    let folder = root.at(FOLDER);
+    let opened = std::fs::create_dir_all(&folder).and_then(|()| File::open(&folder));
+    let locked = Flock::lock(opened.context("open /etc/pilothouse")?, FlockArg::LockExclusive);
+    locked.map_err(|(_, error)| error).context("lock /etc/pilothouse")
 }
 
-/// The log-in passwords' hashes, where the answer had some.
-fn password_hashes(generation: u64) -> anyhow::Result<Vec<(String, String)>> {
-    let path = secrets_path(Path::new("/run/pilothouse-supervisor"), generation);
-    let bytes = match std::fs::read(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.context("read the answer's secrets")?,
-    };
-    let secrets: domain::document::Secrets =
-        serde_json::from_slice(&bytes).map_err(|_| anyhow::anyhow!("the answer's secrets cannot be read"))?;
-    Ok(secrets.password_hashes.into_iter().collect())
+/// Writes all files of a generation; the paths of those that are not as they were under the other one, also if an
+/// earlier run of this one wrote them and was cut off before their daemon was told.
+///
+/// # Errors
+///
+/// If one cannot be written.
+pub(crate) fn write(
+    root: &Root,
+    generation: &Generation,
+    other: Option<&Generation>,
+) -> anyhow::Result<BTreeSet<String>> {
+    tell_edits(root);
+    let nic_of = |mac| files::nic_of(&root.at("/sys/class/net"), mac);
+    let outputs = outputs(&generation.document, &generation.text, &nic_of);
+    let others = other.map(|it| self::outputs(&it.document, &it.text, &nic_of)).unwrap_or_default();
+    let mut changed = BTreeSet::new();
+    for output in &outputs {
+        if files::write(root, output)? || !others.contains(output) {
+            changed.insert(output.path.clone());
+        }
+    }
+    changed.extend(files::sweep(root, &SWEPT, &outputs)?);
+    let gone = others.into_iter().filter(|it| !outputs.iter().any(|new| new.path == it.path));
+    changed.extend(gone.map(|it| it.path));
+    edits::keep(root, &outputs)?;
+    Ok(changed)
+}
+
+/// What was changed by hand is about to be lost.
+fn tell_edits(root: &Root) {
+    let edited = edits::find(root).join(", ");
+    if !edited.is_empty() {
+        event!(event::CONFIG_EDITED, PILOTHOUSE_FILES = edited;
+            "changed by hand, and written anew from the configuration: {edited}");
+    }
+}
+
+/// Makes the accounts what the generation says, without new passwords.
+///
+/// # Errors
+///
+/// The first program that fails.
+pub(crate) async fn accounts_of(root: &Root, generation: &Generation) -> anyhow::Result<()> {
+    accounts::apply(root, &generation.document, &[]).await
+}
+
+/// Has the daemons read their files that changed; one that fails keeps no other from it.
+pub(crate) async fn reload_all(
+    root: &Root,
+    generation: &Generation,
+    other: &Generation,
+    changed: &BTreeSet<String>,
+) {
+    for program in reload::programs(&generation.document, Some(&other.document), changed) {
+        if let Err(error) = root.run(program).await {
+            log::error!("{error:#}");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use zbus::OwnedVariant;
 
 use crate::fake::{LIMIT, Lab, set_state};
 
-const CONFIG: &str = "org.pilothouse.Supervisor1.Config";
-const DOCUMENT: &str = r#"version = 1
+pub(crate) const CONFIG: &str = "org.pilothouse.Supervisor1.Config";
+pub(crate) const DOCUMENT: &str = r#"version = 1
 
 [cluster]
 name = "demo"
@@ -22,13 +23,26 @@ interface = "ens3"
 addresses = ["172.16.0.254/24"]
 "#;
 
-async fn apply(lab: &Lab, text: &str) -> zbus::Result<u64> {
+/// The mark of a set-up that is under way.
+const SET_UP: &str = r#"{"generation":1,"base":null,"boot":"","deadline_us":18446744073709551615,"confirm":false,
+    "stage":"applying"}"#;
+
+/// A document as Apply takes it.
+pub(crate) fn file(text: &str) -> zbus::OwnedFd {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(text.as_bytes()).unwrap();
-    let fd = zbus::OwnedFd::from(OwnedFd::from(file));
-    let options: HashMap<String, zbus::OwnedVariant> = HashMap::new();
+    zbus::OwnedFd::from(OwnedFd::from(file))
+}
+
+pub(crate) type Options = HashMap<&'static str, OwnedVariant>;
+
+pub(crate) async fn apply(lab: &Lab, text: &str) -> zbus::Result<u64> {
+    apply_with(lab, text, Options::new()).await
+}
+
+pub(crate) async fn apply_with(lab: &Lab, text: &str, options: Options) -> zbus::Result<u64> {
     let config = lab.object("", CONFIG).await;
-    tokio::time::timeout(LIMIT, config.call("Apply", &(fd, options))).await.unwrap()
+    tokio::time::timeout(LIMIT, config.call("Apply", &(file(text), options))).await.unwrap()
 }
 
 #[tokio::test]
@@ -37,7 +51,7 @@ async fn the_first_document_sets_the_head_up() {
     let _supervisor = lab.supervisor("/bin/true").await;
     assert_eq!(apply(&lab, DOCUMENT).await.unwrap(), 1);
     let expected = [
-        "polkit org.pilothouse.supervisor1.configure",
+        "polkit org.pilothouse.supervisor1.configure verb=apply",
         "start pilothouse-render@1.service",
         "start pilothouse.target",
         "start pilothouse-setup-complete.service",
@@ -58,7 +72,8 @@ async fn a_later_document_restarts_what_it_changes() {
     lab.script.lock().unwrap().calls.clear();
     assert_eq!(apply(&lab, &format!("{DOCUMENT}\n[console]\nkeep = \"7d\"\n")).await.unwrap(), 2);
     let expected = [
-        "polkit org.pilothouse.supervisor1.configure",
+        "polkit org.pilothouse.supervisor1.configure verb=apply",
+        "start pilothouse-revert@2.service",
         "start pilothouse-render@2.service",
         "restart pilothouse-console.service",
         "start pilothouse.target",
@@ -72,7 +87,7 @@ async fn a_document_that_does_not_hold_changes_nothing() {
     let _supervisor = lab.supervisor("/bin/true").await;
     let error = apply(&lab, &DOCUMENT.replace("254/24", "0/24")).await.unwrap_err().to_string();
     assert!(error.contains("line 11, column") && error.contains("172.16.0.0/24"), "{error}");
-    assert_eq!(lab.calls(), ["polkit org.pilothouse.supervisor1.configure"]);
+    assert_eq!(lab.calls(), ["polkit org.pilothouse.supervisor1.configure verb=apply"]);
     assert!(std::fs::read_dir(lab.folder.path().join("config")).unwrap().next().is_none());
 }
 
@@ -104,7 +119,7 @@ async fn a_half_applied_document_is_taken_up_again() {
     let config = lab.folder.path().join("config");
     std::fs::create_dir(config.join("1")).unwrap();
     std::fs::write(config.join("1/pilothouse.toml"), DOCUMENT).unwrap();
-    std::fs::write(config.join("pending"), "1\n").unwrap();
+    std::fs::write(config.join("pending"), SET_UP).unwrap();
     let secrets = r#"{"bmc":null,"password_hashes":{}}"#;
     std::fs::write(lab.folder.path().join("run/secrets-1.json"), secrets).unwrap();
     let _supervisor = lab.supervisor("/bin/true").await;
@@ -125,7 +140,7 @@ async fn a_set_up_that_was_cut_off_by_a_restart_of_the_machine_begins_anew() {
     let config = lab.folder.path().join("config");
     std::fs::create_dir(config.join("1")).unwrap();
     std::fs::write(config.join("1/pilothouse.toml"), DOCUMENT).unwrap();
-    std::fs::write(config.join("pending"), "1\n").unwrap();
+    std::fs::write(config.join("pending"), SET_UP).unwrap();
     let _supervisor = lab.supervisor("/bin/true").await;
     assert_eq!(apply(&lab, DOCUMENT).await.unwrap(), 2, "another answer is taken");
     assert!(!lab.calls().iter().any(|it| it.contains("render@1")), "{:?}", lab.calls());
@@ -151,10 +166,9 @@ async fn the_bmc_account_reaches_the_inventory_and_no_file() {
             .unwrap()
             .contains("canary")
     );
-    assert!(
-        std::fs::read_dir(lab.folder.path().join("run")).unwrap().next().is_none(),
-        "nothing is left in memory"
-    );
+    let run = std::fs::read_dir(lab.folder.path().join("run")).unwrap();
+    let left: Vec<_> = run.map(|it| it.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|it| it.to_string_lossy().contains("secrets")), "{left:?}");
 }
 
 #[tokio::test]

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, ObjectPath, OwnedObjectPath, OwnedVariant, fdo, interface};
+
+use crate::bus;
 
 /// Nothing here takes longer, even on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -25,6 +25,12 @@ pub(crate) struct Script {
     pub(crate) denied: bool,
     /// How often somebody subscribed.
     pub(crate) subscribed: usize,
+    /// Units that systemd calls failed, beside ours.
+    pub(crate) failed: Vec<String>,
+    /// Whether a time server sets the clock.
+    pub(crate) synchronised: bool,
+    /// Carries out the units that run our own program, if they are not only to be called.
+    pub(crate) ours: Option<crate::ours::Ours>,
     jobs: u32,
 }
 
@@ -72,6 +78,24 @@ impl Manager {
         self.job("restart", name, bus).await
     }
 
+    /// Name, description, load, active and sub state, followed unit, path, job.
+    fn list_units_filtered(&self, states: Vec<String>) -> Vec<Listed> {
+        assert_eq!(states, ["failed"]);
+        let failed = self.script.lock().unwrap().failed.clone();
+        let none = OwnedObjectPath::try_from("/").unwrap();
+        let word = str::to_owned;
+        let list = failed.into_iter().map(|name| {
+            let path = unit_path(&name);
+            let words = (word(""), word("loaded"), word("failed"), word("failed"), word(""));
+            (name, words.0, words.1, words.2, words.3, words.4, path, 0, word(""), none.clone())
+        });
+        list.collect()
+    }
+
+    fn reset_failed_unit(&self, name: String) {
+        self.script.lock().unwrap().failed.retain(|it| *it != name);
+    }
+
     #[zbus(signal)]
     async fn job_removed(
         emitter: &SignalEmitter<'_>,
@@ -87,12 +111,19 @@ impl Manager {
 
 impl Manager {
     async fn job(&self, verb: &str, unit: String, bus: &Connection) -> fdo::Result<OwnedObjectPath> {
-        let (id, result) = {
+        let (id, mut result, ours) = {
             let mut script = self.script.lock().unwrap();
             script.calls.push(format!("{verb} {unit}"));
             script.jobs += 1;
-            (script.jobs, script.results.get(&unit).cloned().unwrap_or_else(|| "done".to_owned()))
+            let result = script.results.get(&unit).cloned().unwrap_or_else(|| "done".to_owned());
+            (script.jobs, result, script.ours.clone())
         };
+        if let Some(ours) = &ours {
+            ours.before_job()?;
+            if result == "done" {
+                result = ours.run(&unit).await;
+            }
+        }
         let path = OwnedObjectPath::try_from(format!("/org/freedesktop/systemd1/job/{id}")).unwrap();
         if result == "done" {
             if unit == "pilothouse-setup-complete.service" {
@@ -104,6 +135,9 @@ impl Manager {
                     set_state(bus, &name, active, sub, 0).await;
                 }
             }
+        }
+        if let Some(ours) = &ours {
+            ours.after_job();
         }
         // The end may be announced before the caller knows the job's path.
         let emitter = SignalEmitter::new(bus, "/org/freedesktop/systemd1").unwrap();
@@ -146,6 +180,18 @@ impl Service {
     }
 }
 
+struct TimeDate {
+    script: Shared,
+}
+
+#[interface(name = "org.freedesktop.timedate1")]
+impl TimeDate {
+    #[zbus(property, name = "NTPSynchronized")]
+    fn synchronised(&self) -> bool {
+        self.script.lock().unwrap().synchronised
+    }
+}
+
 struct Polkit {
     script: Shared,
 }
@@ -168,6 +214,9 @@ impl Polkit {
         (!script.denied, false, HashMap::new())
     }
 }
+
+/// A line of ListUnits.
+type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
 fn names() -> Vec<String> {
     let services = domain::Service::ALL.into_iter().map(|it| it.unit());
@@ -210,7 +259,29 @@ pub(crate) struct Lab {
     /// A caller's.
     pub(crate) caller: Connection,
     pub(crate) script: Shared,
-    _bus: Child,
+    bus: Child,
+}
+
+/// The fake systemd's connection, and a caller's.
+async fn connect(folder: &tempfile::TempDir, address: &str, script: &Shared) -> (Connection, Connection) {
+    let connect = || zbus::connection::Builder::address(address);
+    let manager = Manager { script: script.clone(), marker: folder.path().join("setup-complete") };
+    let mut builder = connect().serve_at("/org/freedesktop/systemd1", manager);
+    for name in names().into_iter().chain(["chrony.service".to_owned()]) {
+        let unit = Unit { active: "inactive".to_owned(), sub: "dead".to_owned(), since: 0 };
+        builder =
+            builder.serve_at(unit_path(&name), unit).serve_at(unit_path(&name), Service { restarts: 0 });
+    }
+    let polkit = Polkit { script: script.clone() };
+    let builder = builder
+        .serve_at("/org/freedesktop/PolicyKit1/Authority", polkit)
+        .serve_at("/org/freedesktop/timedate1", TimeDate { script: script.clone() })
+        .name("org.freedesktop.timedate1")
+        .name("org.freedesktop.systemd1")
+        .name("org.freedesktop.PolicyKit1");
+    let systemd = builder.build().await.unwrap();
+    let caller = connect().build().await.unwrap();
+    (systemd, caller)
 }
 
 impl Lab {
@@ -219,37 +290,28 @@ impl Lab {
         for name in ["config", "run", "sockets"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
-        let mut bus = Command::new("/usr/bin/dbus-daemon")
-            .args(["--session", "--nofork", "--print-address=1"])
-            .arg(format!("--address=unix:path={}", folder.path().join("bus").display()))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(bus.stdout.take().unwrap()).lines();
-        let address = tokio::time::timeout(LIMIT, lines.next_line()).await.unwrap().unwrap().unwrap();
         let script = Shared::default();
-        let connect = || zbus::connection::Builder::address(address.as_str());
-        let manager = Manager { script: script.clone(), marker: folder.path().join("setup-complete") };
-        let mut builder = connect().serve_at("/org/freedesktop/systemd1", manager);
-        for name in names() {
-            let unit = Unit { active: "inactive".to_owned(), sub: "dead".to_owned(), since: 0 };
-            builder =
-                builder.serve_at(unit_path(&name), unit).serve_at(unit_path(&name), Service { restarts: 0 });
-        }
-        let polkit = Polkit { script: script.clone() };
-        let builder = builder
-            .serve_at("/org/freedesktop/PolicyKit1/Authority", polkit)
-            .name("org.freedesktop.systemd1")
-            .name("org.freedesktop.PolicyKit1");
-        let systemd = builder.build().await.unwrap();
-        let caller = connect().build().await.unwrap();
-        Self { folder, address, systemd, caller, script, _bus: bus }
+        let (bus, address) = bus::start(&folder).await;
+        let (systemd, caller) = connect(&folder, &address, &script).await;
+        Self { folder, address, systemd, caller, script, bus }
+    }
+
+    /// The bus is started anew, and its systemd is there again.
+    pub(crate) async fn restart_bus(&mut self) {
+        self.bus.kill().await.unwrap();
+        std::fs::remove_file(self.folder.path().join("bus")).unwrap();
+        (self.bus, self.address) = bus::start(&self.folder).await;
+        (self.systemd, self.caller) = connect(&self.folder, &self.address, &self.script).await;
     }
 
     /// Starts the real program and waits until it owns its name.
     pub(crate) async fn supervisor(&self, pilothouse: &str) -> Child {
+        self.supervisor_with(pilothouse, &[]).await
+    }
+
+    /// The same with more options. The disks of this machine are not looked at: they may be full.
+    pub(crate) async fn supervisor_with(&self, pilothouse: &str, options: &[&str]) -> Child {
+        let disks: &[&str] = if options.contains(&"--disks") { &[] } else { &["--disks", "/no disk"] };
         let dbus = fdo::DBusProxy::new(&self.caller).await.unwrap();
         let mut owner = dbus.receive_name_owner_changed().await.unwrap();
         let at = |name: &str| self.folder.path().join(name);
@@ -263,7 +325,11 @@ impl Lab {
             .arg(at("sockets"))
             .arg("--marker")
             .arg(at("setup-complete"))
+            .arg("--root")
+            .arg(at("root"))
             .args(["--pilothouse", pilothouse])
+            .args(disks)
+            .args(options)
             .kill_on_drop(true)
             .spawn()
             .unwrap();

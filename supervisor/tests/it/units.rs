@@ -98,3 +98,21 @@ fn nothing_of_ours_lies_in_etc_and_what_waits_for_the_setup_says_so() {
         assert!(text.contains("ConditionPathExists=/etc/pilothouse/pilothouse.toml\n"), "{name}");
     }
 }
+
+/// What was on trial when the machine went down is taken back before anything reads it.
+#[test]
+fn a_configuration_is_taken_back_before_the_network_and_every_service() {
+    let boot = unit("pilothouse-revert-boot.service");
+    assert!(boot.contains("DefaultDependencies=no\n") && boot.contains("RefuseManualStart=yes\n"), "{boot}");
+    let before: Vec<_> = boot.lines().filter_map(|it| it.strip_prefix("Before=")).collect();
+    let before: Vec<_> = before.iter().flat_map(|it| it.split(' ')).collect();
+    for other in ["systemd-networkd.service", "nftables.service", "sysinit.target"] {
+        assert!(before.contains(&other), "{before:?}");
+    }
+    let link = units().join("lib/systemd/system/sysinit.target.wants/pilothouse-revert-boot.service");
+    assert_eq!(fs::read_link(link).unwrap(), Path::new("../pilothouse-revert-boot.service"));
+    // Both are told which boot this is.
+    for name in ["pilothouse-supervisor.service", "pilothouse-revert@.service"] {
+        assert!(unit(name).contains("ExecStart=/usr/bin/pilothouse-supervisor --boot %b"), "{name}");
+    }
+}
