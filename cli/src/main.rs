@@ -1,16 +1,20 @@
 //! The program `pilotctl`: the head from the command line. Called as `get_ca_cert` or `gen_access_token` it is
 //! that command of the OpenCHAMI bootcamp, called as `ochami` it is OpenCHAMI's command line.
 
+mod audit;
 mod bmc;
 mod boot;
 mod ca;
 mod cert;
+mod check;
 mod cloud_init;
+mod config;
 mod console;
 mod dhcp;
 mod discover;
 mod error;
 mod group;
+mod health;
 mod image;
 mod join;
 mod login;
@@ -19,6 +23,7 @@ mod ochami;
 mod output;
 mod power;
 mod status;
+mod support;
 mod token;
 mod user;
 
@@ -69,6 +74,13 @@ struct Arguments {
 enum Command {
     /// What runs, and how well
     Status,
+    /// What is wrong with the head, and the fixes that are safe
+    Health(health::Arguments),
+    /// What would keep nodes from booting, looked for before they do
+    Check(check::Arguments),
+    /// The configuration: show, edit, apply, confirm, roll back
+    #[command(subcommand)]
+    Config(config::Command),
     /// The nodes of the cluster
     #[command(subcommand)]
     Nodes(nodes::Command),
@@ -122,6 +134,11 @@ enum Command {
     Ca(ca::Command),
     /// Print the root certificates of the cluster
     CaCert,
+    /// Who did what on this head
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Collect what somebody needs to see who helps from afar, in one file without secrets
+    SupportBundle(support::Arguments),
     /// Print the completions of a shell
     Completions {
         /// bash, zsh, fish …
@@ -161,7 +178,12 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse_from(called_as(words));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(run(arguments)),
+        Ok(runtime) => {
+            let done = runtime.block_on(run(arguments));
+            // Somebody may be asked for keys still, who is not to be waited for: such a read cannot be taken back.
+            runtime.shutdown_background();
+            done
+        }
         Err(error) => Err(Failure::failed(format!("cannot start: {error}"))),
     };
     match done {
@@ -198,6 +220,9 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     let head = Head { run: arguments.run, config: arguments.config, format };
     match arguments.command {
         Command::Status => status::show(&head).await,
+        Command::Health(arguments) => health::run(&head, &arguments).await,
+        Command::Check(arguments) => check::run(&head, &arguments).await,
+        Command::Config(command) => config::run(&head, command).await,
         Command::Nodes(command) => nodes::run(&head, command).await,
         Command::Group(command) => group::run(&head, command).await,
         Command::Power(command) => power::run(&head, command).await,
@@ -218,6 +243,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Client(command) => user::run_client(&head, command).await,
         Command::Ca(command) => ca::run(&head, command).await,
         Command::CaCert => token::root_certificate(&head).await,
+        Command::Audit(command) => audit::run(&head, command).await,
+        Command::SupportBundle(arguments) => support::run(&head, &arguments).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "pilotctl", &mut std::io::stdout());
             Ok(())
