@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use domain::Service;
 use serde_json::{Value, json};
-use zbus::{Connection, OwnedObjectPath, OwnedVariant};
+use zbus::{Connection, DBusError as _, OwnedObjectPath, OwnedVariant};
 
 use crate::Head;
 use crate::error::Failure;
@@ -186,21 +186,40 @@ async fn fix_all(bus: &Connection, issues: &[Value]) -> Result<(), Failure> {
         let what = cell(format!("{verb} {target}").trim_end());
         match bus.call_method(Some(SUPERVISOR), path, Some(ISSUE), "Fix", &()).await {
             Ok(_) => eprintln!("{what}: done"),
-            // Another fix has solved it meanwhile.
-            Err(zbus::Error::MethodError(name, ..)) if name.as_str().ends_with("UnknownObject") => {}
-            Err(zbus::Error::MethodError(name, detail, _)) => {
-                let detail = detail.unwrap_or_else(|| name.to_string());
-                let refused = name.as_str().ends_with("AccessDenied");
+            Err(error) => {
+                let (name, detail) = told(&error);
                 let text = format!("{what}: {detail}");
-                failure = Some(if refused { Failure::refused(text) } else { Failure::failed(text) });
+                if name.ends_with("AccessDenied") {
+                    failure.get_or_insert(Failure::refused(text));
+                } else if !is_gone(&name) {
+                    failure.get_or_insert(Failure::failed(text));
+                }
             }
-            Err(error) => failure = Some(Failure::failed(format!("{what}: {error}"))),
         }
     }
     if done.is_empty() {
         eprintln!("nothing here has a fix that is safe; see the suggestions");
     }
     failure.map_or(Ok(()), Err)
+}
+
+/// The error's name on the bus, and what it says.
+fn told(error: &zbus::Error) -> (String, String) {
+    match error {
+        zbus::Error::MethodError(name, detail, _) => {
+            (name.to_string(), detail.clone().unwrap_or_else(|| name.to_string()))
+        }
+        // Those of D-Bus itself.
+        zbus::Error::FDO(error) => {
+            (error.name().to_string(), error.description().unwrap_or_default().to_owned())
+        }
+        other => (String::new(), other.to_string()),
+    }
+}
+
+/// Whether the bus says that there is no such object: another fix has solved it meanwhile.
+fn is_gone(error: &str) -> bool {
+    ["UnknownObject", "UnknownInterface", "UnknownMethod"].iter().any(|it| error.ends_with(it))
 }
 
 #[cfg(test)]

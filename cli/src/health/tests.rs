@@ -153,7 +153,7 @@ async fn a_fix_that_is_refused_says_so_and_one_that_is_gone_does_not() {
     let gone = json!({"fix": "restart-unit", "path": format!("{ROOT}/issue/gone"), "context": {"unit": "b"}});
     issues.push(gone.clone());
     let failure = fix_all(&bus.caller, &issues).await.unwrap_err();
-    assert_eq!(failure.code, 4);
+    assert_eq!(failure.code, 4, "{}", failure.message);
     assert!(failure.message.contains("refuse a.service: ask an administrator"), "{}", failure.message);
     assert!(fix_all(&bus.caller, &[gone]).await.is_ok());
     assert!(find(None, false).await.is_err());
