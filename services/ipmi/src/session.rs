@@ -14,7 +14,7 @@ use crate::record::{Ledger, SessionRecord};
 use crate::{CipherSuite, Error, Pool, PrivilegeLevel, SessionOptions, Sol, SolOptions, Target, sol};
 pub(crate) use backoff::{Backoff, spread};
 pub(crate) use link::{Link, lock};
-pub(crate) use window::Window;
+pub(crate) use window::{Window, is_ahead};
 
 mod backoff;
 mod handshake;

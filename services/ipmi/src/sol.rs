@@ -72,7 +72,7 @@ pub enum SolEvent {
     Data(Vec<u8>),
     /// A serial break.
     Break,
-    /// The BMC lost characters here.
+    /// The BMC lost characters here: it said so, or gave up what there was no room for here.
     Overflow,
     /// The line is no longer ours; nothing comes after this.
     Deactivated(Deactivation),
@@ -294,7 +294,9 @@ impl Begin {
         let renumber = session.link().workarounds().has(Workarounds::SOL_PACKET_SEQ);
         let rules = Rules { characters_max: record.characters_max, retry_wait: options.retry_wait, renumber };
         let (events, received) = mpsc::channel(QUEUE_MAX);
-        let line = Arc::new(Line::new(rules, record, events, options.write_deadline));
+        // What comes from now on comes after all that came.
+        let (newest, _) = session.link().record().window.parts();
+        let line = Arc::new(Line::new(rules, record, newest, events, options.write_deadline));
         session.link().attach(&line)?;
         Ok(Self { line, received })
     }

@@ -229,11 +229,11 @@ impl Link {
         }
     }
 
-    fn take_sol(&self, plain: &[u8]) {
+    fn take_sol(&self, plain: &[u8], number: u32) {
         let Ok(packet) = SolView::decode(plain) else { return };
         let line = lock(&self.line).clone();
         if let Some(line) = line {
-            line.receive(self, packet);
+            line.receive(self, packet, number);
         }
     }
 
@@ -371,7 +371,7 @@ impl Route for Link {
         };
         match payload_type {
             PayloadType::Ipmi => self.take_message(plain),
-            PayloadType::Sol => self.take_sol(plain),
+            PayloadType::Sol => self.take_sol(plain, sequence),
             _ => {}
         }
     }

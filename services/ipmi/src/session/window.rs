@@ -29,8 +29,8 @@ impl Window {
         if sequence == 0 {
             return false; // Reserved for packets outside of a session.
         }
-        let ahead = sequence.wrapping_sub(self.newest);
-        if ahead != 0 && ahead <= u32::MAX / 2 {
+        if is_ahead(sequence, self.newest) {
+            let ahead = sequence.wrapping_sub(self.newest);
             self.seen = self.seen.checked_shl(ahead).unwrap_or(0) | 1;
             self.newest = sequence;
             return true;
@@ -41,6 +41,11 @@ impl Window {
         self.seen |= bit;
         new
     }
+}
+
+/// Whether a packet of this number was sent after the one of that, also past the wrap.
+pub(crate) fn is_ahead(number: u32, of: u32) -> bool {
+    (1..=u32::MAX / 2).contains(&number.wrapping_sub(of))
 }
 
 /// The number of the packet after this one: from 1 up, and past 0 when they wrap.

@@ -13,7 +13,7 @@ use super::machine::{Machine, Outcome, Rules};
 use super::{Deactivation, SolEvent};
 use crate::Error;
 use crate::record::LineRecord;
-use crate::session::{Link, lock};
+use crate::session::{Link, is_ahead, lock};
 use crate::wire::{PayloadType, SOL_HEADER_BYTES, SolPacket, SolView};
 
 /// The most events that one packet can lead to: characters, break, overflow, end.
@@ -39,6 +39,8 @@ struct State {
     current: Option<(Done, Instant)>,
     /// When the last packet of the line came.
     heard: Instant,
+    /// The session's number of the newest packet with characters.
+    newest: u32,
     kept: bool,
 }
 
@@ -55,18 +57,20 @@ impl Line {
     pub(super) fn new(
         rules: Rules,
         record: LineRecord,
+        newest: u32,
         events: mpsc::Sender<SolEvent>,
         write_deadline: Duration,
     ) -> Self {
         let machine = Machine::new(rules, record.number, record.taken);
         let (events, heard) = (Some(events), Instant::now());
-        let state = Mutex::new(State { machine, record, events, current: None, heard, kept: false });
+        let state = Mutex::new(State { machine, record, events, current: None, heard, newest, kept: false });
         Self { state, wake: Notify::new(), write_deadline }
     }
 
-    /// Takes a packet from the BMC.
-    pub(crate) fn receive(&self, link: &Link, packet: SolView<'_>) {
+    /// Takes a packet from the BMC, the session's `number`.
+    pub(crate) fn receive(&self, link: &Link, packet: SolView<'_>, number: u32) {
         let mut state = lock(&self.state);
+        let packet = state.in_order(packet, number);
         let Some(events) = &state.events else { return };
         let (room, now) = (events.capacity() >= EVENTS_OF_A_PACKET, Instant::now());
         state.heard = now;
@@ -171,13 +175,27 @@ impl Line {
 }
 
 impl State {
+    /// The BMC has one packet under way at a time. One that was overtaken is a repetition of one that is done with,
+    /// whatever number it has within the line: its characters are not taken, nor acknowledged.
+    fn in_order<'a>(&mut self, packet: SolView<'a>, number: u32) -> SolView<'a> {
+        if packet.sequence == 0 {
+            return packet;
+        }
+        if !is_ahead(number, self.newest) {
+            return packet.acknowledgement();
+        }
+        self.newest = number;
+        packet
+    }
+
     fn tell(&self, outcome: &Outcome<'_>) {
         let Some(events) = &self.events else { return };
         let data = (!outcome.data.is_empty()).then(|| SolEvent::Data(outcome.data.to_vec()));
         let broken = outcome.broken.then_some(SolEvent::Break);
         let overflow = outcome.overflow.then_some(SolEvent::Overflow);
         let end = outcome.deactivated.then_some(SolEvent::Deactivated(Deactivation::Notice));
-        for event in [data, broken, overflow, end].into_iter().flatten() {
+        // What was lost came before: a BMC tells of it in the next packet.
+        for event in [overflow, data, broken, end].into_iter().flatten() {
             // With room it fits; without, there is only the end to tell, which the closed channel tells too.
             drop(events.try_send(event));
         }

@@ -21,6 +21,8 @@ pub(crate) struct Machine {
     number: u8,
     /// The control flags that every packet has until they are taken back.
     held: u8,
+    /// The number of a packet that there was no room for; 0 for none.
+    refused: u8,
     flight: Option<Flight>,
 }
 
@@ -69,7 +71,7 @@ pub(crate) struct Outcome<'a> {
 impl Machine {
     /// A line that begins, or goes on after these packets.
     pub(crate) fn new(rules: Rules, number: u8, taken: (u8, u8)) -> Self {
-        Self { rules, taken, number, held: 0, flight: None }
+        Self { rules, taken, number, held: 0, refused: 0, flight: None }
     }
 
     /// The number of the last packet sent, and of the last one taken with how many of its characters.
@@ -128,27 +130,33 @@ impl Machine {
     pub(crate) fn receive<'a>(&mut self, packet: SolView<'a>, room: bool, now: Instant) -> Outcome<'a> {
         let mut outcome = Outcome::default();
         self.take_acknowledgement(packet, now, &mut outcome);
-        let again = packet.sequence != 0 && packet.sequence == self.taken.0;
-        if room {
-            self.take_characters(packet, again, &mut outcome);
-        }
         let status = SolStatus(packet.flags);
-        outcome.broken = room && !again && status.has(SolStatus::BREAK);
-        outcome.overflow = room && !again && status.has(SolStatus::OVERRUN);
         outcome.deactivated = status.has(SolStatus::DEACTIVATED);
+        if packet.sequence != 0 && packet.sequence == self.taken.0 {
+            // The last one again, though it may be longer by now: a BMC adds what its node wrote meanwhile. How much of
+            // it was taken is on its way to the BMC and holds: the rest comes under the next number, as that of any
+            // packet that is taken in part (section 15.11). Taken from here it would come twice.
+            outcome.acknowledge = Some(self.taken);
+        } else if room {
+            self.take_characters(packet, &mut outcome);
+            outcome.broken = status.has(SolStatus::BREAK);
+            outcome.overflow |= status.has(SolStatus::OVERRUN);
+        } else if packet.sequence != 0 {
+            self.refused = packet.sequence;
+        }
         outcome
     }
 
-    /// A packet with the number of the last one is that one again; what it has beyond the characters taken
-    /// before is new (section 15.11).
-    fn take_characters<'a>(&mut self, packet: SolView<'a>, again: bool, outcome: &mut Outcome<'a>) {
-        let before = if again { self.taken.1 } else { 0 };
+    fn take_characters<'a>(&mut self, packet: SolView<'a>, outcome: &mut Outcome<'a>) {
         // As many as an acknowledgement can count.
         let most = u8::try_from(packet.data.len()).unwrap_or(u8::MAX);
-        outcome.data = packet.data.get(usize::from(before)..usize::from(most)).unwrap_or_default();
+        outcome.data = packet.data.get(..usize::from(most)).unwrap_or_default();
         if packet.sequence != 0 {
-            self.taken = (packet.sequence, most.max(before));
+            self.taken = (packet.sequence, most);
             outcome.acknowledge = Some(self.taken);
+            // The BMC did not wait for room: what was refused is gone, whether it says so or not.
+            let refused = std::mem::take(&mut self.refused);
+            outcome.overflow = refused != 0 && refused != packet.sequence;
         }
     }
 
@@ -217,9 +225,20 @@ mod tests {
         assert_eq!((first.data, first.acknowledge), (&b"abc"[..], Some((1, 3))));
         let again = machine.receive(from(1, b"abc"), true, now);
         assert_eq!((again.data, again.acknowledge), (&b""[..], Some((1, 3))));
-        let longer = machine.receive(from(1, b"abcde"), true, now);
-        assert_eq!((longer.data, longer.acknowledge), (&b"de"[..], Some((1, 5))), "only what is new of it");
         assert_eq!(machine.receive(from(2, b"f"), true, now).data, b"f");
+    }
+
+    #[test]
+    fn what_a_repetition_has_beyond_the_first_comes_under_the_next_number() {
+        let (mut machine, now) = machine();
+        assert_eq!(machine.receive(from(1, b"abc"), true, now).acknowledge, Some((1, 3)));
+        let longer = machine.receive(from(1, b"abcde"), true, now);
+        assert_eq!(
+            (longer.data, longer.acknowledge),
+            (&b""[..], Some((1, 3))),
+            "the BMC may have the first one"
+        );
+        assert_eq!(machine.receive(from(2, b"de"), true, now).data, b"de");
     }
 
     #[test]
@@ -245,7 +264,17 @@ mod tests {
     fn without_room_nothing_is_taken_and_the_repetition_is() {
         let (mut machine, now) = machine();
         assert_eq!(machine.receive(from(1, b"abc"), false, now), Outcome::default());
-        assert_eq!(machine.receive(from(1, b"abc"), true, now).data, b"abc");
+        let taken = machine.receive(from(1, b"abcde"), true, now);
+        assert_eq!((taken.data, taken.overflow), (&b"abcde"[..], false));
+    }
+
+    #[test]
+    fn a_packet_that_found_no_room_and_is_given_up_is_told_of() {
+        let (mut machine, now) = machine();
+        assert_eq!(machine.receive(from(1, b"abc"), false, now), Outcome::default());
+        let next = machine.receive(from(2, b"d"), true, now);
+        assert_eq!((next.data, next.overflow), (&b"d"[..], true));
+        assert!(!machine.receive(from(3, b"e"), true, now).overflow, "once");
     }
 
     #[test]

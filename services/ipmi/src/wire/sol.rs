@@ -38,6 +38,12 @@ impl<'a> SolView<'a> {
         let (sequence, acknowledges) = (sequence & 0x0f, acknowledges & 0x0f);
         Ok(Self { sequence, acknowledges, accepted, flags, data: reader.rest() })
     }
+
+    /// What it says of packets the other way, and no more.
+    pub(crate) fn acknowledgement(self) -> Self {
+        let flags = self.flags & !(SolStatus::BREAK | SolStatus::OVERRUN);
+        Self { sequence: 0, flags, data: &[], ..self }
+    }
 }
 
 /// What a console asks of the BMC.
