@@ -194,11 +194,11 @@ impl Generations {
     /// If the folder cannot be written.
     pub(crate) fn forget(&self, generation: u64, state: &str, why: &str) -> anyhow::Result<()> {
         let _lock = self.lock()?;
-        let pending: Option<Pending> = self.json("pending");
-        if pending.is_some_and(|it| it.generation == generation) {
-            self.remove("pending")?;
+        if self.applied() != Some(generation) {
+            self.write_outcome(generation, state, why)?;
         }
-        if self.applied() == Some(generation) { Ok(()) } else { self.write_outcome(generation, state, why) }
+        let pending: Option<Pending> = self.json("pending");
+        if pending.is_some_and(|it| it.generation == generation) { self.remove("pending") } else { Ok(()) }
     }
 
     /// Keeps a generation for later, or nothing any more.

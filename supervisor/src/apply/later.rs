@@ -12,6 +12,8 @@ use crate::log::event;
 
 /// How far ahead an apply may be laid: what is in force then should be somewhat known now.
 const AHEAD_MAX_S: u64 = 90 * 86_400;
+/// How far back: a time that went by while the document was checked is now.
+const PAST_MAX_S: u64 = 60;
 /// How late it may be done, because the head was off; later nobody expects it any more.
 const LATE_MAX_S: u64 = 3600;
 
@@ -32,7 +34,7 @@ impl Applier {
             return refuse("secrets are not kept for later; apply this document now".to_owned());
         }
         let now_s = unix_s();
-        if !(now_s..now_s + AHEAD_MAX_S).contains(&at_s) {
+        if !(now_s.saturating_sub(PAST_MAX_S)..now_s + AHEAD_MAX_S).contains(&at_s) {
             return refuse("name a time from now on, within 90 days".to_owned());
         }
         if let Some(other) = self.generations.scheduled() {

@@ -270,7 +270,7 @@ async fn a_document_kept_for_later_is_applied_then_or_cancelled() {
     apply(&lab, DOCUMENT).await.unwrap();
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     let at = |seconds| Options::from([("at", number(now + seconds))]);
-    assert!(apply_with(&lab, &second(), Options::from([("at", number(now - 60))])).await.is_err());
+    assert!(apply_with(&lab, &second(), Options::from([("at", number(now - 3600))])).await.is_err());
     assert_eq!(apply_with(&lab, &second(), at(3600)).await.unwrap(), 2);
     assert_eq!((property(&lab, "Generation").await, property(&lab, "Scheduled").await), (1, 2));
     let config = lab.object("", CONFIG).await;
