@@ -98,6 +98,8 @@ pub(crate) struct Health {
     others: Vec<String>,
     /// What each source says.
     sources: BTreeMap<String, Vec<Issue>>,
+    /// What an earlier supervisor had found, until the first look is told.
+    kept: Option<Vec<Issue>>,
     shown: bus::Shown,
     asked: mpsc::Receiver<Looked>,
     began: Instant,
@@ -113,9 +115,9 @@ impl Health {
     /// If the bus does not take an object.
     pub(crate) async fn show(places: Places, around: Around) -> anyhow::Result<Self> {
         let (asks, asked) = mpsc::channel(ASKED_MAX);
-        let before = read_kept(&around.run.join("issues.json"));
+        let kept = read_kept(&around.run.join("issues.json"));
         let fixer = fix::Fixer { systemd: around.systemd.clone(), registry: around.registry.clone(), asks };
-        let shown = bus::Shown::serve(around.connection.clone(), fixer, before).await?;
+        let shown = bus::Shown::serve(around.connection.clone(), fixer).await?;
         let told = told::Told::new(around.sockets.clone());
         let now = Instant::now();
         let mut health = Self {
@@ -124,7 +126,9 @@ impl Health {
             told,
             flaps: units::Flaps::default(),
             others: Vec::new(),
-            sources: BTreeMap::new(),
+            // PostgreSQL is not asked at once: what was wrong with it is so until then.
+            sources: BTreeMap::from([("supervisor postgres".to_owned(), of_database(&kept))]),
+            kept: Some(kept),
             shown,
             asked,
             began: now,
@@ -253,9 +257,15 @@ impl Health {
     /// Tells everybody what changed: the bus, the journal, `systemctl status`.
     async fn tell(&mut self) -> anyhow::Result<()> {
         let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
-        let issues = issue::merge(&self.sources, &self.shown.issues(), &now);
-        let before = self.shown.issues();
-        if *before == issues {
+        let first = self.kept.is_some();
+        let before = self.kept.take().unwrap_or_else(|| self.shown.issues().to_vec());
+        let issues = issue::merge(&self.sources, &before, &now);
+        if before == issues {
+            if first {
+                // What an earlier supervisor told is shown again, and told no more.
+                self.around.registry.set_health(issue::status_text(&issues));
+                self.shown.replace(issues).await?;
+            }
             return Ok(());
         }
         for new in issues.iter().filter(|it| it.source == "supervisor") {
@@ -323,6 +333,11 @@ fn tell_journal(issue: &Issue) {
 fn read_kept(path: &Path) -> Vec<Issue> {
     let read = std::fs::read(path).ok();
     read.and_then(|it| serde_json::from_slice(&it).ok()).unwrap_or_default()
+}
+
+fn of_database(issues: &[Issue]) -> Vec<Issue> {
+    let its = |it: &&Issue| it.source == "supervisor" && it.message_id == event::DATABASE_TROUBLE.id;
+    issues.iter().filter(its).cloned().collect()
 }
 
 fn keep(path: &Path, issues: &[Issue]) {

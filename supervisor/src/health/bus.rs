@@ -144,17 +144,13 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// Serves the root's interface; `before`: what was known already, so that it keeps its beginning.
+    /// Serves the root's interface.
     ///
     /// # Errors
     ///
     /// If the bus does not take the object.
-    pub(super) async fn serve(
-        connection: Connection,
-        fixer: Fixer,
-        before: Vec<Issue>,
-    ) -> anyhow::Result<Self> {
-        let issues = watch::Sender::new(Arc::new(before));
+    pub(super) async fn serve(connection: Connection, fixer: Fixer) -> anyhow::Result<Self> {
+        let issues = watch::Sender::new(Arc::default());
         let health = HealthObject { issues: issues.subscribe(), fixer: fixer.clone() };
         connection.object_server().at(ROOT, health).await?;
         Ok(Self { connection, fixer, issues, objects: BTreeMap::new() })

@@ -185,6 +185,7 @@ async fn a_clock_that_nobody_sets_is_an_issue_until_somebody_does() {
     let lab = Lab::new().await;
     configure(&lab, NTP);
     lab.script.lock().unwrap().synchronised = false;
+    set_state(&lab.systemd, "chrony.service", "active", "running", 0).await;
     let _supervisor = lab.supervisor_with("/bin/true", &["--clock-patience", "0"]).await;
     assert_eq!(ids(&lab).await, ["clock-unsynchronised"]);
     lab.script.lock().unwrap().synchronised = true;
