@@ -85,3 +85,28 @@ async fn accounts_open_without_the_database(db: PgPool) {
     let answer = lab.call_as(Service::Power.uid(), "GET", path, "").await.expect(200);
     assert_eq!(answer.json()["password"], SECRET);
 }
+
+/// Discovery asks for controllers that the inventory does not have yet; nobody else does.
+#[sqlx::test(migrator = "inventory::MIGRATIONS")]
+async fn discovery_has_the_account_of_a_controller_before_it_is_there(db: PgPool) {
+    let lab = Lab::new(&db);
+    for scope in ["default", "class:blades", "x1c0s0b2"] {
+        let body = json!({"user": "admin", "password": scope}).to_string();
+        lab.call("PUT", &format!("/pilothouse/v1/bmc-credentials/{scope}"), body).await.expect(204);
+    }
+    let discovery = Service::Discovery.uid();
+    for (asked, password) in [
+        ("x9c0s0b0/credential", "default"),
+        ("x9c0s0b0/credential?class=blades", "class:blades"),
+        ("x1c0s0b2/credential?class=blades", "x1c0s0b2"),
+        ("s0/credential", "default"),
+    ] {
+        let path = format!("/pilothouse/v1/bmcs/{asked}");
+        assert_eq!(lab.call_as(discovery, "GET", &path, "").await.expect(200).json()["password"], password);
+    }
+    let path = "/pilothouse/v1/bmcs/x9c0s0b0/credential";
+    lab.call_as(Service::Power.uid(), "GET", path, "").await.expect(404);
+    lab.call_as(Service::Timeline.uid(), "GET", path, "").await.expect(403);
+    let nonsense = "/pilothouse/v1/bmcs/nonsense/credential";
+    lab.call_as(discovery, "GET", nonsense, "").await.expect(404);
+}
