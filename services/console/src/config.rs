@@ -140,6 +140,17 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_tells_what_holds_where_nothing_is_set() {
+        let readme = include_str!("../../../README.md");
+        let (_, table) = readme.split_once("\n[console]\n").unwrap();
+        let (table, rest) = table.split_once("[console.nodes.").unwrap();
+        assert_eq!(format!("{:?}", parse(table).unwrap()), format!("{:?}", Config::default()));
+        let (places, _) = rest.split_once("```").unwrap();
+        assert_eq!(parse(&format!("[console.nodes.{places}")).unwrap().classes.len(), 1);
+        assert_eq!(table.lines().count(), 10, "a setting is new: tell of it in README");
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_by_name() {
         parse("").unwrap();
         parse("[console.nodes.nid001]\nline = 'serial:/dev/ttyS1'\nseropts = '9600,7e1'").unwrap();

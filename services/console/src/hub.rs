@@ -99,8 +99,8 @@ impl Hub {
         }
     }
 
-    /// Ends all consoles, waits until their readers were told, and writes what waits.
-    pub(crate) async fn close(&self) {
+    /// Ends all consoles, waits until their readers were told, and writes what waits; whether all of it could be.
+    pub(crate) async fn close(&self) -> bool {
         for (_, console) in self.consoles().drain() {
             console.end();
         }
@@ -108,7 +108,7 @@ impl Hub {
         if tokio::time::timeout(CLOSE_MAX, self.attachments.wait()).await.is_err() {
             tracing::debug!("some readers did not hear of the end");
         }
-        self.logs.close();
+        self.logs.close()
     }
 
     /// Every console, by xname.

@@ -90,8 +90,7 @@ pub async fn serve(context: Context) -> anyhow::Result<()> {
     let follow = mirror.follow_socket(inventory, context.stop.clone());
     let conman = conman::serve(conman, Arc::clone(&hub), context.stop.clone());
     let (served, (), (), ()) = tokio::join!(web::serve(&context, router), follow, lines, conman);
-    hub.close().await;
-    if places.keeper.keeps() {
+    if hub.close().await && places.keeper.keeps() {
         places.keeper.close();
     }
     served

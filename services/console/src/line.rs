@@ -1,5 +1,6 @@
 //! One line: it is opened, what comes is logged and published, and it is opened again when it is lost.
 
+mod account;
 mod connection;
 mod port;
 mod serial;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use ipmi::SessionOptions;
 use power::Bmcs;
 use time::OffsetDateTime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,7 @@ use crate::model::{Scribe, Waits, Watch};
 use connection::{Connection, Event};
 use stream::Stream;
 
+pub(crate) use account::Account;
 pub(crate) use connection::{SolLine, Writer};
 pub(crate) use port::Port;
 pub(crate) use sol::place as place_of;
@@ -60,18 +62,21 @@ pub(crate) struct Line {
     places: Arc<Places>,
     name: String,
     port: Arc<Port>,
-    /// The version of the BMC's account.
-    account: watch::Receiver<i64>,
+    account: Arc<Account>,
+    /// The version of the account that was used last.
+    used: i64,
     scribe: Scribe,
     watch: Watch,
-    /// Since when nothing was logged, and why; none if nothing ever was.
-    since: Option<(OffsetDateTime, String)>,
+    /// Since when nothing was logged, none if nothing ever was; and why, none if the service did not run.
+    since: Option<(OffsetDateTime, Option<Arc<str>>)>,
     /// The line is the one that the process before had: nothing is to be told of it.
     resumed: bool,
     /// Since when somebody else was found to hold the line.
     held: Option<Instant>,
     /// Why the line is lost, as far as it was told.
-    reasons: Vec<String>,
+    reasons: Vec<Arc<str>>,
+    /// The disk lags behind: until it has caught up nothing more is taken, and the BMC is not told that it was.
+    full: bool,
     /// Kept for its room.
     text: Vec<u8>,
 }
@@ -100,7 +105,7 @@ impl Line {
         console: Arc<Console>,
         name: &str,
         port: Arc<Port>,
-        account: watch::Receiver<i64>,
+        account: Arc<Account>,
     ) -> Self {
         let scribe = Scribe::new(places.hub.config.log_options);
         Self {
@@ -108,6 +113,7 @@ impl Line {
             places,
             name: name.to_owned(),
             port,
+            used: account.version(),
             account,
             scribe,
             watch: Watch::default(),
@@ -115,6 +121,7 @@ impl Line {
             resumed: false,
             held: None,
             reasons: Vec::new(),
+            full: false,
             text: Vec::new(),
         }
     }
@@ -122,7 +129,7 @@ impl Line {
     /// Takes over console and log, once the line that the node had before has ended.
     fn begin(&mut self) {
         let log = self.places.hub.logs.open(&self.name, &self.console.node);
-        self.since = log.last_written().map(|it| (it, NOT_RUNNING.to_owned()));
+        self.since = log.last_written().map(|it| (it, None));
         if self.since.is_some() {
             self.scribe.go_on(&log.last_line());
         }
@@ -130,7 +137,7 @@ impl Line {
     }
 
     /// Logs until the stop, through every loss of the line; `resumed` is one that the process before had.
-    pub(crate) async fn keep(mut self, resumed: Option<SolLine>, stop: CancellationToken) {
+    pub(crate) async fn keep(mut self: Box<Self>, resumed: Option<Box<SolLine>>, stop: CancellationToken) {
         self.begin();
         let mut waits = Waits::default();
         let mut ready = resumed.map(Connection::Sol);
@@ -171,7 +178,7 @@ impl Line {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep(wait) => {}
-                Ok(()) = self.account.changed() => waits = Waits::default(),
+                () = self.account.changed(self.used) => waits = Waits::default(),
             }
         }
         self.note_end();
@@ -179,8 +186,9 @@ impl Line {
 
     async fn open(&mut self) -> Result<Connection, Loss> {
         let places = Arc::clone(&self.places);
+        self.used = self.account.version();
         match &*Arc::clone(&self.port) {
-            Port::Sol(endpoint) => self.open_sol(endpoint).await.map(Connection::Sol),
+            Port::Sol(endpoint) => self.open_sol(endpoint).await.map(|it| Connection::Sol(Box::new(it))),
             port => Ok(Connection::Stream(Box::new(Stream::open(port, &places).await?))),
         }
     }
@@ -190,6 +198,12 @@ impl Line {
         self.console.connect(connection.writer());
         self.note_open();
         let lost = loop {
+            if self.full {
+                tokio::select! {
+                    () = self.console.room() => self.full = false,
+                    () = stop.cancelled() => break None,
+                }
+            }
             let event = tokio::select! {
                 biased;
                 event = connection.recv() => event,
@@ -244,7 +258,7 @@ impl Line {
         self.scribe.write(&data, OffsetDateTime::now_utc(), &mut text, |line, whole| {
             watch.look(line, whole, patterns, |it| sights.push(it));
         });
-        self.console.publish(&text, data);
+        self.full = !self.console.publish(&text, data);
         self.text = text;
         for sight in sights {
             self.tell_sight(sight);

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use domain::Xname;
 use domain::inventory::Component;
 use ipmi::SolOptions;
-use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use web::mirror::Mirror;
 
-use crate::line::{Line, Places, Port, SolLine, place_of};
+use crate::line::{Account, Line, Places, Port, SolLine, place_of};
 use crate::nodes::{Changed, Nodes};
 
 /// All lines.
@@ -34,7 +33,7 @@ struct Wire {
 
 struct Running {
     wire: Wire,
-    account: watch::Sender<i64>,
+    account: Arc<Account>,
     stop: CancellationToken,
     ended: CancellationToken,
 }
@@ -66,6 +65,10 @@ impl Lines {
                 rethrow(ended);
             }
             self.ending.retain(|_, it| !it.is_cancelled());
+        }
+        if self.places.keeper.keeps() {
+            // What comes from now on waits for the process that goes on with the sessions.
+            self.places.keeper.pool().pause();
         }
         while let Some(ended) = self.tasks.join_next().await {
             rethrow(ended);
@@ -103,8 +106,7 @@ impl Lines {
         let wanted = node.and_then(|it| self.wire(nodes, it));
         if let Some(running) = self.running.get(&id) {
             if let Some((_, account)) = wanted.as_ref().filter(|it| it.0 == running.wire) {
-                let account = *account;
-                running.account.send_if_modified(|it| std::mem::replace(it, account) != account);
+                running.account.set(*account);
                 return None;
             }
             running.stop.cancel();
@@ -147,9 +149,13 @@ impl Lines {
 
     fn begin(&mut self, node: &Xname, wire: Wire, account: i64, resumed: Option<SolLine>) -> Running {
         let (stop, ended) = (self.stop.child_token(), CancellationToken::new());
-        let (account, follower) = watch::channel(account);
+        let account = Arc::new(Account::new(account));
         let console = self.places.hub.add(node);
-        let line = Line::new(Arc::clone(&self.places), console, &wire.name, Arc::clone(&wire.port), follower);
+        let (places, port) = (Arc::clone(&self.places), Arc::clone(&wire.port));
+        let line = Line::new(places, console, &wire.name, port, Arc::clone(&account));
+        // In boxes: a task has room for all that its work ever hands on, several times over.
+        let line = Box::new(line);
+        let resumed = resumed.map(Box::new);
         let (before, told, end) = (self.ending.remove(node), stop.clone(), ended.clone().drop_guard());
         self.tasks.spawn(async move {
             if let Some(before) = before {

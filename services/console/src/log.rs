@@ -4,6 +4,7 @@
 
 mod aside;
 mod files;
+mod room;
 mod writer;
 
 use std::io;
@@ -19,11 +20,9 @@ use time::OffsetDateTime;
 use crate::config::Config;
 pub(crate) use aside::{Kept, all_kept};
 use files::Files;
+use room::Room;
 use writer::{Job, Threads};
 
-/// What a console may have waiting, text and bytes together; more is lost, and counted. The disk stands still
-/// then.
-const WAITING_MAX: usize = 64 << 10;
 /// The longest name that becomes part of a file's.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -41,6 +40,7 @@ pub(crate) struct Settings {
 /// All logs, and the threads behind them. Dropped, what waits is written.
 pub(crate) struct Logs {
     settings: Arc<Settings>,
+    room: Arc<Room>,
     jobs: Sender<Job>,
     threads: Mutex<Option<Threads>>,
 }
@@ -51,6 +51,7 @@ pub(crate) struct Log {
     /// What `console.` is put before.
     name: String,
     settings: Arc<Settings>,
+    room: Arc<Room>,
     jobs: Sender<Job>,
     waiting: Mutex<Waiting>,
     files: Mutex<Files>,
@@ -63,8 +64,12 @@ struct Waiting {
     raw: Vec<u8>,
     /// The writer knows of it.
     queued: bool,
-    /// Bytes of text there was no room for.
-    lost: usize,
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        self.text.len() + self.raw.len()
+    }
 }
 
 /// A log that nobody writes to meanwhile.
@@ -95,7 +100,7 @@ impl Logs {
         }
         let (jobs, queue) = channel();
         let threads = Threads::start(queue, Arc::clone(&settings))?;
-        Ok(Self { settings, jobs, threads: Mutex::new(Some(threads)) })
+        Ok(Self { settings, room: Arc::default(), jobs, threads: Mutex::new(Some(threads)) })
     }
 
     /// The log `console.<name>`; its files are opened when something is to be written.
@@ -104,6 +109,7 @@ impl Logs {
             node: node.clone(),
             name: safe_name(name, node).to_owned(),
             settings: Arc::clone(&self.settings),
+            room: Arc::clone(&self.room),
             jobs: self.jobs.clone(),
             waiting: Mutex::default(),
             files: Mutex::default(),
@@ -114,12 +120,10 @@ impl Logs {
         &self.settings
     }
 
-    /// Writes what waits, and ends.
-    pub(crate) fn close(&self) {
+    /// Writes what waits, and ends; whether all that was received is in the files, or they say what they lack.
+    pub(crate) fn close(&self) -> bool {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(threads) = threads {
-            threads.end(&self.jobs);
-        }
+        threads.is_none_or(|it| it.end(&self.jobs))
     }
 }
 
@@ -156,20 +160,27 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 impl Log {
-    /// Has text and bytes written soon.
+    /// Has text and bytes written soon. They are taken in any case: whoever has more waits [for room](Self::room).
     pub(crate) fn append(self: &Arc<Self>, text: &[u8], raw: &[u8]) {
         let mut waiting = self.waiting();
-        if waiting.text.len() + waiting.raw.len() + text.len() + raw.len() > WAITING_MAX {
-            waiting.lost += text.len();
-        } else {
-            waiting.text.extend_from_slice(text);
-            waiting.raw.extend_from_slice(raw);
-        }
+        waiting.text.extend_from_slice(text);
+        waiting.raw.extend_from_slice(raw);
+        self.room.take(text.len() + raw.len());
         if !std::mem::replace(&mut waiting.queued, true)
             && self.jobs.send(Job::Write(Arc::clone(self))).is_err()
         {
             tracing::debug!("what {} writes after the end is not logged", self.name);
         }
+    }
+
+    /// Whether the disk lags behind this console, or behind all of them.
+    pub(crate) fn is_full(&self) -> bool {
+        self.room.is_over(self.waiting().bytes())
+    }
+
+    /// Waits until the disk has caught up.
+    pub(crate) async fn room(&self) {
+        self.room.wait_while(|| self.is_full()).await;
     }
 
     /// When it was last written to, if ever.
@@ -199,8 +210,9 @@ impl Log {
     fn flush(&self, now: OffsetDateTime) {
         let mut files = self.files();
         let waiting = std::mem::take(&mut *self.waiting());
-        let Waiting { text, raw, lost, .. } = waiting;
-        if let Err(error) = files.write(self, &text, &raw, lost, now) {
+        let written = files.write(self, &waiting.text, &waiting.raw, now);
+        self.room.free(waiting.bytes());
+        if let Err(error) = written {
             let (node, name) = (&self.node, &self.name);
             daemon::event!(
                 domain::event::CONSOLE_LOST,
@@ -344,20 +356,39 @@ mod tests {
         );
     }
 
-    #[test]
-    fn what_finds_no_room_is_counted() {
+    #[tokio::test]
+    async fn who_writes_quicker_than_the_disk_waits_and_loses_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let logs = logs(folder.path(), 1 << 20);
         let log = logs.open("nid001", &"x1000c1s7b1n0".parse().unwrap());
-        let held = log.hold();
         let line = [b'x'; 1000];
-        for _ in 0..100 {
+        let held = log.hold();
+        let mut written = 0;
+        while !log.is_full() {
             log.append(&line, &[]);
+            written += line.len();
         }
-        assert!(log.waiting().text.len() <= super::WAITING_MAX);
+        assert!(written <= super::room::WAITING_MAX + line.len());
+        let other = logs.open("nid002", &"x1000c1s7b1n1".parse().unwrap());
+        assert!(!other.is_full());
+        let room = log.room();
+        let mut room = std::pin::pin!(room);
+        assert!(futures_util::poll!(&mut room).is_pending());
         drop(held);
-        logs.close();
+        room.await;
+        log.append(&line, &[]);
+        assert!(logs.close());
         let text = std::fs::read_to_string(folder.path().join("console.nid001")).unwrap();
-        assert!(text.contains("bytes could not be written to this log"), "{}", text.len());
+        assert_eq!(text.len(), written + line.len());
+    }
+
+    #[test]
+    fn an_end_that_leaves_a_log_without_its_last_lines_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = logs(folder.path(), 1 << 20);
+        let log = logs.open("nid001", &"x1000c1s7b1n0".parse().unwrap());
+        std::fs::create_dir(folder.path().join("console.nid001")).unwrap();
+        log.append(b"lost\n", &[]);
+        assert!(!logs.close());
     }
 }

@@ -1,5 +1,5 @@
-//! The inventory, and which of its nodes changed since somebody looked: a change of one node is no reason to
-//! look at ten thousand.
+//! What consoles need of the inventory, its nodes and BMCs, and which of the nodes changed since somebody looked: a
+//! change of one node is no reason to look at ten thousand.
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -8,13 +8,14 @@ use std::sync::{Mutex, PoisonError};
 use domain::Xname;
 use domain::feed::{Change, View};
 use domain::inventory::Inventory;
+use serde_json::json;
 
 /// More changes than this are as good as all.
 const CHANGED_MAX: usize = 1000;
 /// Nodes of a BMC that it does not list are found by its name, up to this number.
 const NODES_OF_BMC: u32 = 16;
 
-/// The inventory.
+/// The nodes by number and name, and the BMCs.
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
     inventory: Inventory,
@@ -68,7 +69,7 @@ impl View for Nodes {
         let id: Option<Xname> = change.id.parse().ok();
         match (change.kind.as_str(), id) {
             ("component", Some(id)) if id.is_node() => {
-                self.inventory.apply(change)?;
+                self.inventory.apply(&named(change))?;
                 self.note(vec![id]);
             }
             ("endpoint", Some(id)) => {
@@ -78,10 +79,21 @@ impl View for Nodes {
                 nodes.extend(self.nodes_of(&id));
                 self.note(nodes);
             }
-            _ => self.inventory.apply(change)?,
+            // Interfaces and groups are most of an inventory, and nothing to a console.
+            _ => {}
         }
         Ok(())
     }
+}
+
+/// The row of a node without what says nothing of its name.
+fn named(change: &Change) -> Change {
+    let mut change = change.clone();
+    if !change.row.is_null() {
+        let row = &change.row;
+        change.row = json!({"id": row["id"], "nid": row["nid"], "name": row["name"]});
+    }
+    change
 }
 
 #[cfg(test)]
@@ -117,6 +129,22 @@ mod tests {
         assert_eq!(nodes.take_changed(), these(&["x0c0s2b0n0", "x0c0s3b0n0"]), "those it had");
         nodes.apply(&Change::delete("component", "x0c0s1b0n0")).unwrap();
         assert_eq!(nodes.take_changed(), these(&["x0c0s1b0n0"]));
+    }
+
+    #[test]
+    fn what_says_nothing_of_consoles_is_not_kept() {
+        let mut nodes = Nodes::default();
+        let row =
+            json!({"id": "x0c0s1b0n0", "nid": 7, "name": "login1", "state": "Ready", "role": "Service"});
+        nodes.apply(&Change::put("component", "x0c0s1b0n0", row)).unwrap();
+        nodes.apply(&Change::put("component", "x0c0s1b0", json!({"id": "x0c0s1b0"}))).unwrap();
+        let interface = json!({"id": "ece7a705a1fc", "mac": "ec:e7:a7:05:a1:fc", "component": "x0c0s1b0n0"});
+        nodes.apply(&Change::put("interface", "ece7a705a1fc", interface)).unwrap();
+        assert_eq!((nodes.components().len(), nodes.interfaces().len()), (1, 0));
+        let node = nodes.find("login1", "nid{nid:03}").unwrap();
+        assert_eq!((node.nid.map(|it| it.to_string()), &node.state), (Some("7".to_owned()), &None));
+        nodes.apply(&Change::delete("component", "x0c0s1b0n0")).unwrap();
+        assert!(nodes.find("login1", "nid{nid:03}").is_none());
     }
 
     #[test]

@@ -12,6 +12,9 @@ mod it {
     mod kept;
     mod logs;
     mod ports;
+    mod relay;
+    mod repeats;
     mod search;
     mod simulator;
+    mod ssh;
 }

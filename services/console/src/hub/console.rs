@@ -35,7 +35,7 @@ struct Shared {
     seats: Vec<Seat>,
     last_seat: u64,
     line: Option<Writer>,
-    trouble: Option<String>,
+    trouble: Option<Arc<str>>,
     resetting: bool,
     /// Its node has no console any more.
     gone: bool,
@@ -93,7 +93,7 @@ impl Console {
             connected: shared.line.is_some(),
             readers: shared.seats.len(),
             written: shared.writers().next().is_some(),
-            trouble: shared.trouble.clone(),
+            trouble: shared.trouble.as_deref().map(str::to_owned),
         }
     }
 
@@ -113,16 +113,14 @@ impl Console {
     }
 
     /// The line is down.
-    pub(crate) fn disconnect(&self, trouble: &str) {
+    pub(crate) fn disconnect(&self, trouble: impl Into<Arc<str>>) {
         let mut shared = self.shared();
         shared.line = None;
-        if shared.trouble.as_deref() != Some(trouble) {
-            shared.trouble = Some(trouble.to_owned());
-        }
+        shared.trouble = Some(trouble.into());
     }
 
-    /// What came from the node, as the log has it and as it came.
-    pub(crate) fn publish(&self, text: &[u8], raw: Vec<u8>) {
+    /// What came from the node, as the log has it and as it came; whether the log has [room](Self::room) for more.
+    pub(crate) fn publish(&self, text: &[u8], raw: Vec<u8>) -> bool {
         let shared = self.shared();
         // Under one lock, so that a reader who comes now has each byte in its replay or its queue, once.
         if let Some(log) = &shared.log {
@@ -130,6 +128,15 @@ impl Console {
         }
         if let Some(output) = &shared.output {
             output.send(raw.into()).ok(); // An error means that the last reader is leaving.
+        }
+        shared.log.as_ref().is_none_or(|it| !it.is_full())
+    }
+
+    /// Waits until the disk has caught up with the log.
+    pub(crate) async fn room(&self) {
+        let log = self.shared().log.clone();
+        if let Some(log) = log {
+            log.room().await;
         }
     }
 
@@ -224,7 +231,13 @@ impl Console {
         }
         self.notify(&Notice::new(format!("Console [{name}] reset by <{user}@{host}> (pid {pid})")));
         let node = &self.node;
-        tracing::info!(pilothouse_audit = 1, pilothouse_node = %node, "{user} resets {name} from its console");
+        daemon::audit!(
+            actor = user,
+            whence = host,
+            result = "ok",
+            node = node,
+            "reset of {name} from its console"
+        );
         let (console, power) = (Arc::clone(self), hub.power.clone());
         hub.attachments.spawn(async move {
             let nodes = vec![console.node.to_string()];

@@ -68,7 +68,7 @@ async fn type_in(sender: &mpsc::Sender<Typed>, data: Option<Vec<u8>>) -> Result<
 
 /// An open line.
 pub(super) enum Connection {
-    Sol(SolLine),
+    Sol(Box<SolLine>),
     Stream(Box<Stream>),
 }
 
@@ -107,7 +107,8 @@ impl Connection {
 
     /// Gives the line back, so that the next to ask has it at once: we ourselves, most likely.
     pub(super) async fn close(self) {
-        let Self::Sol(SolLine { session, sol, slot, bmc }) = self else { return };
+        let Self::Sol(line) = self else { return };
+        let SolLine { session, sol, slot, bmc } = *line;
         match tokio::time::timeout(GIVE_BACK_MAX, sol.deactivate()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "BMC {bmc} did not take its line back"),
@@ -124,13 +125,17 @@ impl Connection {
     ///
     /// The line itself, if it cannot be kept.
     pub(super) fn suspend(self) -> Result<Vec<SolEvent>, Self> {
-        match self {
-            Self::Sol(SolLine { session, sol, slot: Some(slot), .. }) if !session.is_closed() => {
+        let line = match self {
+            Self::Sol(line) if !line.session.is_closed() => line,
+            other => return Err(other),
+        };
+        match *line {
+            SolLine { sol, slot: Some(slot), .. } => {
                 let (record, rest) = sol.suspend();
                 slot.keep(&record);
                 Ok(rest)
             }
-            other => Err(other),
+            line => Err(Self::Sol(Box::new(line))),
         }
     }
 }

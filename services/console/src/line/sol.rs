@@ -20,8 +20,7 @@ pub(crate) fn place(endpoint: &Endpoint) -> String {
 
 impl Line {
     pub(super) async fn open_sol(&mut self, endpoint: &Endpoint) -> Result<SolLine, Loss> {
-        let credential_version = *self.account.borrow_and_update();
-        let endpoint = Endpoint { credential_version, ..endpoint.clone() };
+        let endpoint = Endpoint { credential_version: self.used, ..endpoint.clone() };
         let bmc = endpoint.id.to_string();
         let session = self.places.bmcs.open(&endpoint).await.map_err(|error| {
             let refused = error.is_refusal();

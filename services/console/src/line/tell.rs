@@ -1,6 +1,6 @@
 //! What a line says of itself and of its node: to the log, to the readers, to the journal, to the timeline.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use daemon::BootEvent;
 use domain::{BootStage, Service, StageResult, event};
@@ -58,11 +58,11 @@ impl Line {
     pub(super) fn note_resumed(&mut self) {
         let since = self.since.take();
         self.resumed = true;
-        if self.places.keeper.crashed()
-            && let Some((since, _)) = since
-        {
-            let gap = gap(since);
-            self.tell(&format!("logging goes on; the service had ended without a word, {gap}"), None);
+        // What was confirmed to the BMC and waited for the disk then is nowhere.
+        if self.places.keeper.crashed() {
+            let gap = since.map(|(since, _)| format!(", {}", gap(since))).unwrap_or_default();
+            let cause = "the service had ended without a word, and what came last may be missing";
+            self.tell(&format!("logging goes on; {cause}{gap}"), None);
         }
     }
 
@@ -77,7 +77,7 @@ impl Line {
         match self.since.take() {
             None => self.tell("console open", conman),
             Some((since, cause)) => {
-                let gap = gap(since);
+                let (gap, cause) = (gap(since), cause.as_deref().unwrap_or(NOT_RUNNING));
                 self.tell(&format!("console open; nothing was logged {gap}: {cause}"), conman);
             }
         }
@@ -85,8 +85,11 @@ impl Line {
 
     /// Notes why there is no line: each reason once in the journal, the first one in the log.
     pub(super) fn note_lost(&mut self, reason: &str) {
-        self.console.disconnect(reason);
-        if self.reasons.len() < REASONS_MAX && !self.reasons.iter().any(|it| it == reason) {
+        // Thousands of BMCs may be off for one reason: each keeps it once.
+        let known = self.reasons.iter().find(|it| &***it == reason).cloned();
+        let reason = known.clone().unwrap_or_else(|| reason.into());
+        self.console.disconnect(Arc::clone(&reason));
+        if known.is_none() && self.reasons.len() < REASONS_MAX {
             let (node, name) = (self.console.node.clone(), &self.name);
             daemon::event!(event::CONSOLE_LOST, node = node, "the console of {name} is not logged: {reason}");
             if self.reasons.is_empty() {
@@ -95,12 +98,13 @@ impl Line {
                 let conman = self.console.disconnected_from();
                 self.tell(&format!("console lost: {reason}"), Some(conman));
             }
-            self.reasons.push(reason.to_owned());
+            self.reasons.push(Arc::clone(&reason));
         }
         match &mut self.since {
-            Some((_, cause)) if cause == NOT_RUNNING => {}
-            Some((_, cause)) => reason.clone_into(cause),
-            none => *none = Some((OffsetDateTime::now_utc(), reason.to_owned())),
+            Some((_, Some(cause))) => *cause = reason,
+            // That the service did not run is why it began.
+            Some((_, None)) => {}
+            none => *none = Some((OffsetDateTime::now_utc(), Some(reason))),
         }
     }
 

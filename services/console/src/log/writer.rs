@@ -33,7 +33,7 @@ pub(super) enum Job {
 
 /// The threads while they run.
 pub(super) struct Threads {
-    writer: JoinHandle<()>,
+    writer: JoinHandle<bool>,
     tidier: JoinHandle<()>,
 }
 
@@ -42,18 +42,22 @@ impl Threads {
         let (names, names_of) = channel();
         let tidier =
             Builder::new().name("log-tidier".to_owned()).spawn(move || tidy(&settings, &names_of))?;
-        let writer = Builder::new().name("log-writer".to_owned()).spawn(move || {
-            Writer { opened: Vec::new(), looked: Instant::now(), names }.run(&jobs);
-        })?;
+        let writer = Builder::new()
+            .name("log-writer".to_owned())
+            .spawn(move || Writer { opened: Vec::new(), looked: Instant::now(), names }.run(&jobs))?;
         Ok(Self { writer, tidier })
     }
 
-    /// Ends them; all that waited is written then.
-    pub(super) fn end(self, jobs: &Sender<Job>) {
+    /// Ends them; all that waited is written then, or it is told that it is not.
+    pub(super) fn end(self, jobs: &Sender<Job>) -> bool {
         let told = jobs.send(Job::End).is_ok();
         // The tidier ends with the writer, its only sender.
-        if !told || self.writer.join().is_err() || self.tidier.join().is_err() {
-            tracing::error!("a thread of the logs ended by a panic");
+        match (told, self.writer.join(), self.tidier.join()) {
+            (true, Ok(whole), Ok(())) => whole,
+            _ => {
+                tracing::error!("a thread of the logs ended by a panic");
+                false
+            }
         }
     }
 }
@@ -66,7 +70,8 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(&mut self, jobs: &Receiver<Job>) {
+    /// Whether no log lacks what it does not say.
+    fn run(&mut self, jobs: &Receiver<Job>) -> bool {
         loop {
             match jobs.recv_timeout(LOOK) {
                 Ok(first) => {
@@ -79,16 +84,17 @@ impl Writer {
                         end |= self.take(job, now);
                     }
                     if end {
-                        return;
+                        break;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => break,
             }
             if self.looked.elapsed() >= LOOK || self.opened.len() > OPEN_MAX {
                 self.close_idle();
             }
         }
+        self.opened.iter().all(|log| log.files().unwritten == 0)
     }
 
     /// Whether it was the last.
@@ -125,7 +131,7 @@ impl Writer {
         let Some(limit) = limit else { return };
         self.opened.retain(|log| {
             let mut files = log.files();
-            let stays = files.used.is_some_and(|it| it > limit);
+            let stays = files.unwritten > 0 || files.used.is_some_and(|it| it > limit);
             if !stays {
                 files.close();
                 files.used = None;

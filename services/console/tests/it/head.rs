@@ -77,7 +77,16 @@ impl Head {
 
     /// The same, with what outlives the service.
     pub(crate) async fn start_with(rows: Vec<Value>, table: &str, store: Option<Arc<Store>>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), rows, table, store).await
+    }
+
+    /// The same in a folder that has something already.
+    pub(crate) async fn start_in(
+        folder: tempfile::TempDir,
+        rows: Vec<Value>,
+        table: &str,
+        store: Option<Arc<Store>>,
+    ) -> Self {
         let at = |name: &str| folder.path().join(name);
         for name in ["run", "state"] {
             std::fs::create_dir_all(at(name)).unwrap();
@@ -113,14 +122,16 @@ impl Head {
 
     pub(crate) async fn start_again(&mut self, table: &str) {
         let at = |name: &str| self.folder.path().join(name);
+        let dead_after = if table.contains("dead_after") { "" } else { "dead_after = \"3s\"\n" };
         let document = format!(
             "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"cluster.test\"\n\
-             [console]\ndead_after = \"3s\"\nlog_dir = {:?}\n{table}",
+             [console]\nlog_dir = {:?}\n{dead_after}{table}",
             at("log")
         );
         let document = Document::parse(&document).unwrap();
         console::check(&document).unwrap();
-        let paths = Paths { config: at("none"), run: at("run"), state: at("state"), credentials: None };
+        let credentials = Some(at("credentials")).filter(|it| it.exists());
+        let paths = Paths { config: at("none"), run: at("run"), state: at("state"), credentials };
         let stop = CancellationToken::new();
         let listen = vec![
             ("http".to_owned(), Address::Unix(self.socket.clone())),
