@@ -8,13 +8,14 @@ mod walk;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use daemon::Context;
 use domain::document::PlaneKind;
 use domain::inventory::Inventory;
-use domain::{Service, Xname};
+use domain::{Document, Service, Xname};
 use inventory::client::{Credential, InventoryClient};
 use ipmi::{Pool, SessionOptions};
 use redfish::{Client, Options};
@@ -29,8 +30,7 @@ use crate::config::Config;
 use crate::error::VisitError;
 use crate::model::nic::Wanted;
 use crate::model::target::Target;
-pub(crate) use trust::TrustError;
-use trust::Trusting;
+pub(crate) use trust::{TrustError, Trusting};
 use walk::Walk;
 
 /// The usual ports.
@@ -56,6 +56,8 @@ pub(crate) struct Crawler {
     inventory: InventoryClient,
     pub(crate) mirror: Mirror<Inventory>,
     trusting: Trusting,
+    /// The document, which may say otherwise of power since the start.
+    document: PathBuf,
     /// Made when the first BMC is asked by IPMI.
     pool: OnceLock<Pool>,
     bmc_planes: Vec<ipnet::Ipv4Net>,
@@ -70,6 +72,8 @@ pub(crate) struct Errand {
     pub(crate) redfish_port: u16,
     pub(crate) ipmi_port: u16,
     pub(crate) wanted: Option<Wanted>,
+    /// How certificates are believed; none: as at the start.
+    pub(crate) trusting: Option<Trusting>,
     /// Whether it may leave the networks of BMCs: whoever asks may read their account.
     pub(crate) is_free: bool,
     /// The BMCs that the inventory has, by their address or host name.
@@ -88,11 +92,18 @@ impl Crawler {
             inventory: InventoryClient::new(unix(Service::Inventory)),
             mirror,
             trusting: Trusting::new(&context.document, unix(Service::Power)),
+            document: context.paths.config.clone(),
             pool: OnceLock::new(),
             bmc_planes: planes.flat_map(domain::document::Plane::networks).collect(),
             asking: Semaphore::new(ASKING_MAX),
             deadline: config.deadline.0,
         }
+    }
+
+    /// How certificates are believed as of now: `[power]` changes without a restart of this service.
+    pub(crate) fn trusting(&self) -> Option<Trusting> {
+        let text = std::fs::read_to_string(&self.document).ok()?;
+        Document::parse(&text).ok().map(|it| self.trusting.with(&it))
     }
 
     /// Whether an address is on a network of BMCs.
@@ -190,8 +201,13 @@ impl Crawler {
             let known = known?;
             self.mirror.read(|it| it.endpoint(known).and_then(|it| it.class.clone()))
         });
-        let trust =
-            self.trusting.of(bmc, class.as_deref(), known.is_some()).await.map_err(VisitError::Trust)?;
+        let trust = errand
+            .trusting
+            .as_ref()
+            .unwrap_or(&self.trusting)
+            .of(bmc, class.as_deref(), known.is_some())
+            .await
+            .map_err(VisitError::Trust)?;
         let mut at =
             redfish::Target::new(address.to_string(), account.user.clone(), account.password.clone());
         at.port = errand.redfish_port;

@@ -118,6 +118,7 @@ impl Board {
             redfish_port: plan.redfish_port,
             ipmi_port: plan.ipmi_port,
             wanted: plan.wanted.clone(),
+            trusting: self.crawler.trusting(),
             is_free,
             known,
             stop: self.stop.child_token(),

@@ -17,7 +17,7 @@ const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 const POWER_MAX: Duration = Duration::from_secs(5);
 
 /// What the document says, and who knows the certificates of known BMCs.
-pub(super) struct Trusting {
+pub(crate) struct Trusting {
     modes: toml::Table,
     roots: PathBuf,
     power: Client,
@@ -37,6 +37,11 @@ impl Trusting {
         let modes = document.power.get("tls").and_then(toml::Value::as_table).cloned().unwrap_or_default();
         let named = document.power.get("tls_ca").and_then(toml::Value::as_str);
         Self { modes, roots: named.unwrap_or(SYSTEM_ROOTS).into(), power }
+    }
+
+    /// The same by another document.
+    pub(super) fn with(&self, document: &Document) -> Self {
+        Self::new(document, self.power.clone())
     }
 
     /// How this BMC is believed; `is_known`: the inventory has it, so that power may know its certificate.

@@ -100,10 +100,15 @@ async fn a_bmc_with_another_certificate_than_power_knows_is_told_nothing() {
     let rows = node("x1c0s0b1n0", 7, NIC[0], "127.0.0.2");
     let certificate = Some(vec!["AB"; 32].join(":"));
     let head = Head::start(Neighbours { rows, certificate, ..Neighbours::default() }).await;
-    let found = head.discover(json!({"targets": ["127.0.0.2"], "redfish_port": port})).await;
+    let wish = json!({"targets": ["127.0.0.2"], "redfish_port": port});
+    let found = head.discover(wish.clone()).await;
     let error = found.bmcs[0].error.as_deref().unwrap();
     assert!(error.contains("pilotctl bmc trust x1c0s0b1") && error.contains("AB:AB"), "{error}");
     assert!(trees[0].asked().is_empty(), "{:?}", trees[0].asked());
+    // The document says otherwise from now on.
+    head.change_document("[power.tls]\nx1c0s0b1 = \"insecure\"\n");
+    let found = head.discover(wish).await;
+    assert!(found.bmcs[0].is_whole(), "{:?}", found.bmcs[0]);
 }
 
 #[tokio::test]

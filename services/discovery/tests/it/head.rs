@@ -24,6 +24,9 @@ use web::Client;
 /// Far longer than anything here takes: only a hang meets it.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// What every document has.
+const NAMED: &str = "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"cluster.test\"\n";
+
 /// What the neighbours know.
 #[derive(Default)]
 pub(crate) struct Neighbours {
@@ -44,7 +47,7 @@ pub(crate) struct Head {
     pub(crate) client: Client,
     stop: CancellationToken,
     served: JoinHandle<anyhow::Result<()>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     _neighbours: JoinSet<()>,
 }
 
@@ -70,8 +73,7 @@ impl Head {
         let unknown = neighbours.unknown;
         let list = get(async move || axum::Json(unknown));
         serve(at("run/dhcp.sock"), Router::new().route("/pilothouse/v1/unknown", list));
-        let named = "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"cluster.test\"\n";
-        let document = Document::parse(&format!("{named}{}", neighbours.table)).unwrap();
+        let document = Document::parse(&format!("{NAMED}{}", neighbours.table)).unwrap();
         discovery::check(&document).unwrap();
         let paths = Paths { config: at("none"), run: at("run"), state: at("state"), credentials: None };
         let (socket, stop) = (at("run/discovery.sock"), CancellationToken::new());
@@ -79,7 +81,12 @@ impl Head {
         let context = Context::new(Service::Discovery, paths, document, listen, stop.clone()).unwrap();
         let served = tokio::spawn(discovery::serve(context));
         let client = Client::unix(&socket);
-        Self { client, stop, served, _folder: folder, _neighbours: serving }
+        Self { client, stop, served, folder, _neighbours: serving }
+    }
+
+    /// Puts another document in place, as the supervisor does, with this besides.
+    pub(crate) fn change_document(&self, table: &str) {
+        std::fs::write(self.folder.path().join("none"), format!("{NAMED}{table}")).unwrap();
     }
 
     /// The number of a discovery that has begun.
