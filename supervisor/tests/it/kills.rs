@@ -1,5 +1,7 @@
 //! The supervisor killed at every step of an apply: what is in force then is the old or the new document, and whole.
 
+use futures_util::StreamExt as _;
+
 use crate::apply::{DOCUMENT, Options, apply, apply_with};
 use crate::fake::{LIMIT, Lab};
 use crate::ours::{Cut, Ours};
@@ -7,6 +9,8 @@ use crate::trials::{second, until};
 
 /// systemd's jobs of an apply: the guard, render, two services that changed, the target.
 const JOBS: usize = 5;
+/// Cases at once.
+const AT_ONCE: usize = 5;
 
 /// Everything that render writes of a document, by rendering it into a system of its own.
 async fn rendered(document: &str) -> Vec<(String, String)> {
@@ -71,11 +75,11 @@ async fn cut_and_look(cut: Cut, confirm: bool, old: &[(String, String)], new: &[
 async fn a_kill_at_any_step_leaves_the_old_or_the_new_one() {
     let (old, new) = (rendered(DOCUMENT).await, rendered(&second()).await);
     assert_ne!(old, new);
-    for confirm in [false, true] {
-        for job in 0..JOBS {
-            for done in [false, true] {
-                cut_and_look(Cut { job, done }, confirm, &old, &new).await;
-            }
-        }
-    }
+    let (old, new) = (&old, &new);
+    let sides = [false, true];
+    let cuts = (0..JOBS).flat_map(|job| sides.map(|done| Cut { job, done }));
+    let cases = cuts.flat_map(|cut| sides.map(|confirm| (cut, confirm)));
+    // They wait most of the time, each in a lab of its own.
+    let all = futures_util::stream::iter(cases);
+    all.for_each_concurrent(AT_ONCE, async |(cut, confirm)| cut_and_look(cut, confirm, old, new).await).await;
 }
