@@ -25,6 +25,7 @@ pub mod settle;
 pub mod sol;
 pub mod steps;
 pub mod swarm;
+pub mod terminal;
 pub mod vm;
 
 pub use appliance::Appliance;

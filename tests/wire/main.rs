@@ -1,10 +1,12 @@
 //! Real clients in network namespaces: each test is a lab of its own (`harness/lab.rs`).
 
 mod acme;
+mod audit;
 mod boots;
 mod canary;
 mod cli;
 mod console;
+mod console_live;
 mod desk;
 mod discover;
 mod faults;

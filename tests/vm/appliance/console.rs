@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use tests::demo::Demo;
-use tests::{Node, settle, sol};
+use tests::{Node, sol};
 
 /// How long a node may take to the first numbers; that much of its boot is over then.
 const COUNT_MAX: Duration = Duration::from_secs(180);
-/// How long after a restart of console a line may be on its way.
-const LOG_MAX: Duration = Duration::from_secs(30);
 
 /// Has these nodes count: their boot parameters with one word more.
 pub(super) fn count(demo: &Demo, nodes: &[Node]) -> anyhow::Result<()> {
@@ -39,42 +37,6 @@ pub(super) fn check_counter(demo: &Demo, nid: u8) -> anyhow::Result<()> {
     ensure!(last > 50, "the node wrote {last} numbers alone");
     ensure!(counted == (1..=last).collect::<Vec<_>>(), "1 to {last} were written, the log has {counted:?}");
     eprintln!("the log has 1 to {last}, each once");
-    Ok(())
-}
-
-/// No number twice, the last one there, and a mark where some are missing.
-pub(super) async fn check_gap(demo: &Demo, nid: u8) -> anyhow::Result<()> {
-    let last = last_written(demo, nid)?;
-    let complete = settle::until(LOG_MAX, "the log has the last number", async || {
-        Ok((sol::counted(&log(demo, nid)?).last() == Some(&last)).then_some(()))
-    });
-    if let Err(error) = complete.await {
-        let (log, said) = (log(demo, nid)?, demo.place.complaints());
-        let tail: Vec<&str> = log.lines().rev().take(40).collect();
-        return Err(error.context(format!("of {last}; the log ends, last line first:\n{tail:#?}\n{said}")));
-    }
-    let mut gaps = Vec::new();
-    let (mut before, mut marked) = (0, false);
-    let log = log(demo, nid)?;
-    let lines: Vec<&str> = log.lines().collect();
-    let is_mark = |index: usize| lines.get(index).is_some_and(|it| it.contains("<Pilothouse>"));
-    for (index, line) in lines.iter().enumerate() {
-        if is_mark(index) {
-            marked = true;
-        } else if let [number] = sol::counted(line)[..] {
-            if is_mark(index + 1) && number != before + 1 {
-                continue; // The line before a mark may be cut, and with it its number.
-            }
-            ensure!(number > before, "{number} comes after {before}");
-            ensure!(number == before + 1 || marked, "from {before} to {number} there is no mark");
-            if marked && before > 0 {
-                gaps.push((before, number));
-            }
-            (before, marked) = (number, false);
-        }
-    }
-    ensure!(!gaps.is_empty(), "the log marks no gap");
-    eprintln!("gaps are marked at {gaps:?} of {last}");
     Ok(())
 }
 
