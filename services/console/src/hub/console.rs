@@ -231,13 +231,7 @@ impl Console {
         }
         self.notify(&Notice::new(format!("Console [{name}] reset by <{user}@{host}> (pid {pid})")));
         let node = &self.node;
-        daemon::audit!(
-            actor = user,
-            whence = host,
-            result = "ok",
-            node = node,
-            "reset of {name} from its console"
-        );
+        daemon::audit!(actor = user, whence = host, result = "ok", node = node, "reset of {name} by console");
         let (console, power) = (Arc::clone(self), hub.power.clone());
         hub.attachments.spawn(async move {
             let nodes = vec![console.node.to_string()];
