@@ -84,8 +84,6 @@ pub fn whence(caller: &Caller) -> String {
 
 /// Whether a route with this right changes something. What a node reports of itself is no deed.
 pub(crate) fn changes(scope: Scope, method: &Method) -> bool {
-    let is_control = matches!(scope, Scope::PowerControl | Scope::ConsoleAttach | Scope::DiscoveryRun);
-    let is_write = is_control || matches!(scope, Scope::Write(_));
     !matches!(scope, Scope::Read(_) | Scope::MetricsRead | Scope::Node) && !method.is_safe()
 }
 

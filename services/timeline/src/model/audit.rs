@@ -63,11 +63,11 @@ pub struct Mark {
 
 /// Where a chain stands and where it begins, as its file beside the database has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Anchor {
+pub(crate) struct Anchor {
     /// The last record.
-    pub last: Mark,
+    pub(crate) last: Mark,
     /// What was removed for its age, up to here.
-    pub pruned: Mark,
+    pub(crate) pruned: Mark,
 }
 
 /// The first record of a chain that does not hold.
