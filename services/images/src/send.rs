@@ -18,6 +18,9 @@ use crate::model::Span;
 const CALL_MAX: u64 = 2 << 20;
 /// What is read at once of a file that is not in memory.
 const READ_MAX: usize = 256 << 10;
+/// A call that sent less than it was told to has most likely filled the connection, and waits for room; where it came
+/// short for another reason nobody tells of room, so that it is made again after this time.
+const SHORT_MAX: Duration = Duration::from_millis(50);
 /// A client that takes nothing for so long is gone.
 pub(crate) const UNREAD_MAX: Duration = Duration::from_secs(60);
 
@@ -66,7 +69,7 @@ pub(crate) async fn send_file(
     sent: &mut u64,
 ) -> Result<(), Broken> {
     let (mut offset, end) = (span.first, span.last + 1);
-    let mut there = offset;
+    let (mut there, mut unasked) = (offset, false);
     while offset < end {
         if offset >= there {
             there = (offset + CALL_MAX).min(end);
@@ -78,21 +81,50 @@ pub(crate) async fn send_file(
             }
         }
         let count = usize::try_from(there - offset).unwrap_or(usize::MAX);
-        let called = stream.try_io(Interest::WRITABLE, || {
-            Ok(rustix::fs::sendfile(stream, file.as_ref(), Some(&mut offset), count)?)
-        });
+        let mut call = || rustix::fs::sendfile(stream, file.as_ref(), Some(&mut offset), count);
+        let called =
+            if std::mem::take(&mut unasked) { Some(call()) } else { call_if_ready(stream, count, call) };
         match called {
-            Ok(0) => return Err(Broken::Short),
-            Ok(length) => *sent += length as u64,
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => writable(stream).await?,
-                io::ErrorKind::Interrupted => {}
-                _ if error.raw_os_error() == Some(libc::EIO) => return Err(Broken::Short),
-                _ => return Err(Broken::Gone),
-            },
+            Some(Ok(0)) | Some(Err(Errno::IO)) => return Err(Broken::Short),
+            Some(Ok(length)) => {
+                *sent += length as u64;
+                if length < count {
+                    unasked = room_in_time(stream).await?;
+                }
+            }
+            None | Some(Err(Errno::AGAIN)) => writable(stream).await?,
+            Some(Err(Errno::INTR)) => {}
+            Some(Err(_)) => return Err(Broken::Gone),
         }
     }
     Ok(())
+}
+
+/// Makes a call unless the connection is known to be full. One that sends less than `count` has filled it: made again at
+/// once, it would send crumbs, one for each that the client takes.
+fn call_if_ready(
+    stream: &TcpStream,
+    count: usize,
+    call: impl FnOnce() -> rustix::io::Result<usize>,
+) -> Option<rustix::io::Result<usize>> {
+    let mut called = None;
+    let tried = stream.try_io(Interest::WRITABLE, || {
+        let result = called.insert(call());
+        let full = result.map_or_else(|it| it == Errno::AGAIN, |it| it > 0 && it < count);
+        if full { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    // The call's own result says more.
+    drop(tried);
+    called
+}
+
+/// Waits for room after a short call; whether nobody told of any.
+async fn room_in_time(stream: &TcpStream) -> Result<bool, Broken> {
+    match tokio::time::timeout(SHORT_MAX, stream.writable()).await {
+        Ok(Ok(())) => Ok(false),
+        Ok(Err(_)) => Err(Broken::Gone),
+        Err(_) => Ok(true),
+    }
 }
 
 /// Whether a byte of the file can be had without a wait for the disk; with it, most likely, what is before it.

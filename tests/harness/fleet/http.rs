@@ -1,9 +1,11 @@
 //! An HTTP/1.1 client as boot loaders have it: one request a connection, from a node's own address.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// So much of a body is kept: a script, or what cloud-init reads.
@@ -12,6 +14,8 @@ const KEPT_MAX: usize = 256 * 1024;
 const HEAD_MAX: usize = 16 * 1024;
 /// What is read at once.
 const READ: usize = 32 * 1024;
+/// Of what nobody looks at so much is waited for.
+const LOW_WATER: usize = 128 * 1024;
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -116,6 +120,36 @@ impl Body {
         self.kept.extend_from_slice(&self.buffer[from..to.min(from + room)]);
     }
 
+    /// Takes what nobody looks at without a copy, and wakes for many packets at once: thousands of machines share the
+    /// processor here.
+    async fn discard(&mut self, whole: u64) -> Result<(), String> {
+        let mut low = 0;
+        while self.bytes < whole {
+            let left = usize::try_from(whole - self.bytes).unwrap_or(usize::MAX);
+            if low != left.min(LOW_WATER) {
+                low = left.min(LOW_WATER);
+                set_low_water(&self.stream, low).map_err(|it| format!("cannot wait for bytes: {it}"))?;
+            }
+            match tokio::time::timeout(self.wait, self.stream.readable()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(format!("cannot read: {error}")),
+                Err(_) => return Err("no more bytes in time".to_owned()),
+            }
+            let room = left.min(self.buffer.len());
+            let buffer = &mut self.buffer[..room];
+            let taken = self.stream.try_io(Interest::READABLE, || {
+                Ok(recv(self.stream.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?)
+            });
+            match taken {
+                Ok(0) => return Ok(()),
+                Ok(length) => self.bytes += length as u64,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(format!("cannot read: {error}")),
+            }
+        }
+        Ok(())
+    }
+
     async fn read(mut self, cut: Option<u64>) -> Result<Answer, String> {
         let mut head = Vec::new();
         let (end, read) = loop {
@@ -133,6 +167,12 @@ impl Body {
         let status = head.get(9..12).and_then(|it| it.parse().ok()).ok_or("no status")?;
         self.take(begin, read);
         let length = length_of(&head);
+        if let Length::Known(whole) = length
+            && whole > KEPT_MAX as u64
+            && cut.is_none()
+        {
+            self.discard(whole).await?;
+        }
         loop {
             if let Length::Known(whole) = length
                 && self.bytes >= whole
@@ -155,6 +195,22 @@ impl Body {
         let body = if length == Length::Chunked { dechunked(&self.kept)? } else { self.kept };
         Ok(Answer { status, bytes: self.bytes, text: String::from_utf8_lossy(&body).into_owned() })
     }
+}
+
+/// SO_RCVLOWAT (socket(7)), which no library has.
+fn set_low_water(stream: &TcpStream, bytes: usize) -> std::io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).map_err(std::io::Error::other)?;
+    #[expect(unsafe_code, reason = "the option is an int that outlives the call, and its length is told")]
+    let set = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const bytes).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if set == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 fn length_of(head: &str) -> Length {

@@ -12,9 +12,9 @@ pub fn endpoint_body(discovery: &Discovery, bmc: &Bmc) -> Option<Value> {
     let nodes: Vec<&Node> = discovery.nodes.iter().filter(|it| it.bmc == *id).collect();
     let address = bmc.address.map(|it| it.to_string()).unwrap_or_default();
     let description = format!("Interface for BMC {id}");
-    let own = bmc.mac.map(|mac| {
-        json!({"mac": mac, "ip": address, "name": id, "description": description, "enabled": true})
-    });
+    let own = bmc.mac.map(
+        |mac| json!({"mac": mac, "ip": address, "name": id, "description": description, "enabled": true}),
+    );
     let systems = bmc.systems.iter().enumerate().map(|(at, system)| {
         // The systems of a BMC are its nodes, in this order.
         let node = nodes.iter().find(|it| it.xname.ordinal() as usize == at);

@@ -87,7 +87,8 @@ fn a_freeze_covers_its_time_and_ends_after_it_begins() {
 
 #[test]
 fn a_syslog_server_has_a_name_and_a_bounded_queue() {
-    let head = "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"a.b\"\n[[logs.targets]]\nhost = \"log.a.b\"\n";
+    let head =
+        "version = 1\n[cluster]\nname = \"demo\"\ndomain = \"a.b\"\n[[logs.targets]]\nhost = \"log.a.b\"\n";
     let target = Document::parse(head).unwrap().logs.targets.remove(0);
     assert_eq!((target.port(), target.queue.0), (514, 256 << 20));
     let tls = Document::parse(&format!("{head}tls = true\n")).unwrap().logs.targets.remove(0);

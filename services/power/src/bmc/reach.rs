@@ -9,9 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use daemon::{Context, Issue, Severity};
+use domain::Xname;
 use domain::event;
 use domain::inventory::{Endpoint, Inventory};
-use domain::Xname;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
