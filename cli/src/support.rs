@@ -167,9 +167,11 @@ impl Bundle {
         let mut tar = Command::new("/usr/bin/tar");
         tar.args(["--zstd", "--create", "--owner=root:0", "--group=root:0", "--directory"]);
         tar.arg(&self.folder).arg(&self.name).stdin(Stdio::null()).stdout(file).stderr(Stdio::piped());
-        let packed = tokio::time::timeout(PART_MAX, tar.kill_on_drop(true).output()).await;
-        let packed = packed.map_err(|_| Failure::failed("tar takes too long"))?;
-        let packed = packed.map_err(|it| Failure::failed(format!("cannot run /usr/bin/tar: {it}")))?;
+        // Not `output()`: that would take what it prints away from the file.
+        let cannot = |it| Failure::failed(format!("cannot run /usr/bin/tar: {it}"));
+        let running = tar.kill_on_drop(true).spawn().map_err(cannot)?;
+        let packed = tokio::time::timeout(PART_MAX, running.wait_with_output()).await;
+        let packed = packed.map_err(|_| Failure::failed("tar takes too long"))?.map_err(cannot)?;
         if packed.status.success() {
             return Ok(());
         }

@@ -58,6 +58,7 @@ fn planted_secrets_stay_where_they_belong() {
         look_at_files(&desk, &canaries)?;
         look_at_tables(&desk, &canaries)?;
         look_at_answers(&desk, &canaries)?;
+        look_at_bundle(&desk, &canaries)?;
         desk.head.shut_down().await
     });
 }
@@ -213,6 +214,39 @@ fn look_at_answers(desk: &Desk, canaries: &[Canary]) -> anyhow::Result<()> {
     let answer = desk.api(&token, "GET", path, None)?;
     ensure!(answer.status == 403, "{answer:?}");
     find_none(canaries, answer.body.as_bytes(), || path.to_owned())
+}
+
+/// What is sent to whoever helps from afar.
+fn look_at_bundle(desk: &Desk, canaries: &[Canary]) -> anyhow::Result<()> {
+    // A careless document: what others wrote there is masked.
+    let document = desk.folder.join("careless.toml");
+    let careless = std::fs::read_to_string(desk.head.document())?;
+    std::fs::write(&document, format!("{careless}\n# bmc password = {BMC_PASSWORD}\n"))?;
+    let bundle = desk.folder.join("bundle.tar.zst");
+    let (to, document) = (bundle.to_str().context("text")?, document.to_str().context("text")?);
+    desk.told(&["--config", document, "support-bundle", "--since", "1h", "--to", to])?;
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&bundle)?);
+    ensure!(mode & 0o777 == 0o600, "the bundle is open to others: {mode:o}");
+    let again = desk.pilotctl(&["support-bundle", "--to", to])?;
+    ensure!(again.code == 1 && again.err.contains("bundle.tar.zst"), "{again:?}");
+    let unpacked = desk.folder.join("bundle");
+    std::fs::create_dir(&unpacked)?;
+    let mut tar = std::process::Command::new(program::find("tar", "tar")?);
+    program::converse(tar.args(["--zstd", "-xf"]).arg(&bundle).arg("-C").arg(&unpacked), "")?;
+    let parts = files(&unpacked);
+    let names: Vec<_> = parts.iter().filter_map(|it| it.file_name()?.to_str()).collect();
+    for name in ["version", "pilothouse.toml", "leases.json", "images.json", "ready-dhcp.json", "audit.json"]
+    {
+        ensure!(names.contains(&name), "{name} is not in {names:?}");
+    }
+    for part in &parts {
+        let text = std::fs::read(part)?;
+        find_none(canaries, &text, || part.display().to_string())?;
+    }
+    let kept = parts.iter().find(|it| it.ends_with("pilothouse.toml")).context("the document")?;
+    let kept = std::fs::read_to_string(kept)?;
+    ensure!(kept.contains("[cluster]") && kept.contains("password = [masked]"), "{kept}");
+    Ok(())
 }
 
 fn find_none(canaries: &[Canary], text: &[u8], place: impl Fn() -> String) -> anyhow::Result<()> {
