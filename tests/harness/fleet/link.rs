@@ -123,7 +123,9 @@ impl Link {
     fn new(way: Way) -> Self {
         let (way, waiting) = (Arc::new(way), Arc::<Waiting>::default());
         let mut receiving = JoinSet::new();
-        receiving.spawn(receive(Arc::clone(&way), Arc::clone(&waiting)));
+        // Never made to wait for its turn while there are answers: among thousands of nodes a turn comes seldom.
+        let hear = receive(Arc::clone(&way), Arc::clone(&waiting));
+        receiving.spawn(tokio::task::unconstrained(hear));
         let first = Instant::now().elapsed().subsec_nanos() ^ std::process::id().rotate_left(12);
         Self(Arc::new(Shared { way, waiting, transactions: AtomicU32::new(first), _receiving: receiving }))
     }
